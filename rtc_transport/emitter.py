@@ -33,6 +33,7 @@ class Emitter:
         self._registrations: dict[str, list[_Registration]] = {}
         self._iterators: list[EventStream] = []
         self._on_fault = on_fault
+        self._tasks: set[asyncio.Task[None]] = set()
         self.dropped: Counter[str] = Counter()
         """Calls of slow asynchronous handlers that were dropped, by event name."""
 
@@ -103,13 +104,7 @@ class Emitter:
         Called from inside such a handler it leaves that handler's own task to finish by itself.
         """
         self.end_iterators()
-        here = asyncio.current_task()
-        tasks = [
-            worker.task
-            for registrations in self._registrations.values()
-            for registration in registrations
-            if (worker := registration.worker) is not None and worker.task is not here
-        ]
+        tasks = self._tasks - {asyncio.current_task()}
         for task in tasks:
             task.cancel()
         if tasks:
@@ -176,6 +171,8 @@ class _Worker:
         self._emitter, self._event, self._handler = emitter, event, handler
         self.calls: deque[Any] = deque()
         self.task = asyncio.get_running_loop().create_task(self._run(), name=f"handler of {event}")
+        emitter._tasks.add(self.task)
+        self.task.add_done_callback(emitter._tasks.discard)
 
     def put(self, payload: Any) -> None:
         if len(self.calls) >= HANDLER_QUEUE:
