@@ -1,0 +1,64 @@
+"""What an Opus packet (RFC 6716) tells about itself without being decoded."""
+
+from .libopus import MAX_PACKET_MS, OpusError
+
+
+def packet_seconds(payload: bytes) -> float:
+    """Duration of a packet, from its first two bytes (RFC 6716 §3.1, §3.2).
+
+    Raises OpusError for bytes that no Opus packet begins with.
+    """
+    if not payload:
+        raise OpusError("an empty payload is no Opus packet")
+    config, code = payload[0] >> 3, payload[0] & 3
+    if code == 3 and len(payload) < 2:
+        raise OpusError("the Opus packet ends before its frame count")
+    frames = (1, 2, 2)[code] if code < 3 else payload[1] & 0x3F
+    if config < 12:  # SILK
+        frame_ms = (10.0, 20.0, 40.0, 60.0)[config & 3]
+    elif config < 16:  # hybrid
+        frame_ms = (10.0, 20.0)[config & 1]
+    else:  # CELT
+        frame_ms = (2.5, 5.0, 10.0, 20.0)[config & 3]
+    if not 0 < frames * frame_ms <= MAX_PACKET_MS:
+        raise OpusError(f"an Opus packet cannot hold {frames} frames of {frame_ms:g} ms")
+    return frames * frame_ms / 1000
+
+
+def _first_frame(payload: bytes) -> int:
+    """Where the first frame of a packet begins (RFC 6716 §3.2); may lie behind its end."""
+    code, at = payload[0] & 3, 1
+    if code < 2:
+        return at
+    count = payload[1] if code == 3 and len(payload) > 1 else 0
+    if code == 3:
+        at = 2
+        while count & 0x40:  # padding: one byte, and one more for every 255
+            if at >= len(payload):
+                return at
+            at += 1
+            if payload[at - 1] < 255:
+                break
+    lengths = 1 if code == 2 else (max(count & 0x3F, 1) - 1) * (count >> 7)
+    for _ in range(lengths):
+        at += 1 if at < len(payload) and payload[at] < 252 else 2
+    return at
+
+
+def has_inband_fec(payload: bytes) -> bool:
+    """Whether the packet repeats the frame in front of it: the LBRR flags of RFC 6716 §4.2.3.
+
+    The flags are the first symbols of a SILK frame, each of probability 1/2, so they stand as bits in its
+    first byte. Never raises.
+    """
+    if len(payload) < 2 or payload[0] >= 0x80:  # CELT alone never has it
+        return False
+    at = _first_frame(payload)
+    if at >= len(payload):
+        return False
+    config, stereo = payload[0] >> 3, payload[0] & 4
+    silk_frames = (1, 1, 2, 3)[config & 3] if config < 12 else 1
+    first = payload[at]
+    mid = first >> (7 - silk_frames) & 1
+    side = first >> (6 - 2 * silk_frames) & 1 if stereo else 0
+    return bool(mid or side)
