@@ -1,0 +1,233 @@
+"""The one module that uses private names of aiortc and aioice.
+
+Written against aiortc 1.16.0 and aioice 0.13.0. Everything here sets attributes of single objects, never of classes.
+Each function looks first whether the names it needs are there; where they are not, it says so by returning False (or
+a monitor that judges by public figures), logs one warning, and stock behaviour remains. `tests/transport/
+test_internals.py` pins the names and says which of them a new release took away.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+from aiortc import RTCDataChannel, RTCIceTransport, RTCRtpTransceiver
+from aiortc.rtcsctptransport import RTCSctpTransport
+
+logger = logging.getLogger("rtc_transport.internals")
+
+WRITTEN_FOR = "aiortc 1.16.0, aioice 0.13.0"
+LOOPBACK = "127.0.0.1"
+
+SCTP_INITIAL_RTO_SECONDS = 0.5
+SCTP_MINIMUM_RTO_SECONDS = 0.2
+WEBRTC_STRING_PPID = 51  # RFC 8831 §8
+
+_warned: set[str] = set()
+
+
+def _has(owner: Any, what: str, *names: str) -> bool:
+    missing = [name for name in names if not hasattr(owner, name)]
+    if missing and what not in _warned:
+        _warned.add(what)
+        logger.warning(
+            "%s is off: this aiortc has no %s.%s (written for %s)",
+            what,
+            type(owner).__name__,
+            ", ".join(missing),
+            WRITTEN_FOR,
+        )
+    return not missing
+
+
+def gather_loopback(ice: RTCIceTransport, *, always: bool) -> bool:
+    """Makes `ice` gather 127.0.0.1 as well: always, or only where there is no other address.
+
+    aioice leaves loopback addresses out, so a machine whose only interface is ``lo`` has no candidates.
+    """
+    gatherer = ice.iceGatherer
+    if not _has(gatherer, "loopback gathering", "_connection"):
+        return False
+    connection: Any = gatherer._connection
+    if not _has(connection, "loopback gathering", "get_component_candidates"):
+        return False
+    stock = connection.get_component_candidates
+
+    async def get_component_candidates(component: int, addresses: list[str], *args: Any, **kwargs: Any) -> Any:
+        if always or not addresses:
+            addresses = [*addresses, LOOPBACK]
+        return await stock(component, addresses, *args, **kwargs)
+
+    connection.get_component_candidates = get_component_candidates
+    return True
+
+
+def quicken_sctp(sctp: RTCSctpTransport) -> bool:
+    """Starts retransmission timers at 0.5 s and lets them fall to 0.2 s (aiortc: 3 s and 1 s; RFC 9260 §16).
+
+    Realtime control messages are few and small, so the last one of a burst has nothing behind it that would make the
+    peer report its loss: only the timer repairs it.
+    """
+    private: Any = sctp
+    if not _has(private, "quick SCTP retransmission", "_rto", "_update_rto", "_srtt", "_rttvar"):
+        return False
+    stock = private._update_rto
+
+    def update_rto(round_trip_seconds: float) -> None:
+        stock(round_trip_seconds)
+        private._rto = max(SCTP_MINIMUM_RTO_SECONDS, private._srtt + 4 * private._rttvar)
+
+    private._rto = SCTP_INITIAL_RTO_SECONDS
+    private._update_rto = update_rto
+    return True
+
+
+def guard_text(sctp: RTCSctpTransport, on_bad_text: Callable[[bytes], None]) -> bool:
+    """Hands text messages that are not UTF-8 to `on_bad_text`; aiortc would end the whole DTLS transport on one."""
+    private: Any = sctp
+    if not _has(private, "the guard against text that is not UTF-8", "_data_channel_receive"):
+        return False
+    stock = private._data_channel_receive
+
+    async def receive(stream_id: int, pp_id: int, data: bytes) -> None:
+        if pp_id == WEBRTC_STRING_PPID:
+            try:
+                data.decode("utf-8")
+            except UnicodeDecodeError:
+                on_bad_text(data)
+                return
+        await stock(stream_id, pp_id, data)
+
+    private._data_channel_receive = receive
+    return True
+
+
+class SctpMonitor:
+    """What a data channel still holds back, and what the peer has acknowledged.
+
+    `bufferedAmount` falls when a message moves into SCTP's own queue, long before it is on the wire; this looks
+    behind that queue. `on_progress` is called after every step that may have sent or acknowledged something; it must
+    not raise.
+    """
+
+    def __init__(self, channel: RTCDataChannel, on_progress: Callable[[], None]) -> None:
+        self._channel = channel
+        self._sctp: Any = channel.transport
+        self._on_progress = on_progress
+        self._exact = _has(
+            self._sctp,
+            "exact backpressure",
+            "_transmit",
+            "_outbound_queue",
+            "_data_channel_queue",
+            "_sent_queue",
+            "_local_tsn",
+            "_last_sacked_tsn",
+        )
+        if self._exact:
+            self._stock_transmit = self._sctp._transmit
+            self._sctp._transmit = self._transmit
+        else:
+            channel.on("bufferedamountlow", on_progress)
+
+    async def _transmit(self) -> None:
+        await self._stock_transmit()
+        self._on_progress()
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything given to the channel has been sent at least once."""
+        if self._exact:
+            return not self._sctp._outbound_queue and not self._sctp._data_channel_queue
+        return bool(self._channel.bufferedAmount == 0)
+
+    def mark(self) -> int:
+        """The place in the stream behind all that has been sent; only meaningful while `idle`."""
+        return int(self._sctp._local_tsn) if self._exact else 0
+
+    def acknowledged(self, mark: int) -> bool:
+        """Whether the peer has acknowledged all in front of `mark`."""
+        if not self._exact:
+            return self.idle
+        behind = (int(self._sctp._last_sacked_tsn) + 1 - mark) & 0xFFFFFFFF  # serial numbers, RFC 1982
+        return behind < 1 << 31
+
+    def close(self) -> None:
+        """Lets go of the channel and of the callback."""
+        if self._exact:
+            self._sctp._transmit = self._stock_transmit
+        self._on_progress = _nothing
+
+
+def _nothing() -> None:
+    pass
+
+
+class RtpHandler(Protocol):
+    """What aiortc's DTLS transport needs of a receiver (its ``RtpReceiver`` protocol)."""
+
+    def _handle_disconnect(self) -> None: ...
+    async def _handle_rtcp_packet(self, packet: Any) -> None: ...
+    async def _handle_rtp_packet(self, packet: Any, arrival_time_ms: int) -> None: ...
+
+
+class RtpPort:
+    """Takes the place of a transceiver's stock receiver: registers `handler` for its RTP and sends its reports.
+
+    Make it with `take_rtp` before the remote description is applied. `close()` before the connection is closed.
+    """
+
+    def __init__(self, transceiver: RTCRtpTransceiver, handler: RtpHandler, on_started: Callable[[], None]) -> None:
+        self._transceiver: Any = transceiver
+        self._handler = handler
+        self._on_started = on_started
+        self._registered_with: Any = None
+        self.sender_ssrc: int = transceiver.sender._ssrc
+        self._transceiver.receiver.receive = self._receive
+
+    async def _receive(self, parameters: Any) -> None:
+        """RTCPeerConnection awaits this, once DTLS is up, in place of RTCRtpReceiver.receive."""
+        if self._registered_with is not None:
+            return
+        self._registered_with = self._transceiver.receiver.transport
+        self._registered_with._register_rtp_receiver(self._handler, parameters)
+        self._on_started()
+
+    async def send_rtcp(self, packet: bytes) -> None:
+        """Sends one RTCP packet; nothing is sent, and nothing raised, when the connection is not there."""
+        if self._registered_with is not None:
+            try:
+                await self._registered_with._send_rtp(packet)
+            except ConnectionError:
+                logger.debug("an RTCP report could not be sent: the connection is gone")
+
+    def close(self) -> None:
+        """Stops delivering; idempotent."""
+        if self._registered_with is not None:
+            self._registered_with._unregister_rtp_receiver(self._handler)
+            self._registered_with = None
+
+
+def take_rtp(
+    transceiver: RTCRtpTransceiver, handler: RtpHandler, on_started: Callable[[], None]
+) -> RtpPort | None:
+    """A port that delivers the transceiver's RTP to `handler`, or None where this aiortc does not allow it."""
+    what = "the own audio receiver"
+    transport = transceiver.receiver.transport
+    if not (
+        _has(transport, what, "_register_rtp_receiver", "_unregister_rtp_receiver", "_send_rtp")
+        and _has(transceiver.receiver, what, "receive")
+        and _has(transceiver.sender, what, "_ssrc")
+    ):
+        return None
+    return RtpPort(transceiver, handler, on_started)
+
+
+def wrap_sending(
+    ice: RTCIceTransport, wrap: Callable[[Callable[[bytes], Awaitable[None]]], Callable[[bytes], Awaitable[None]]]
+) -> bool:
+    """Puts `wrap(send)` in the place of the function that sends datagrams: for induced loss and delay."""
+    private: Any = ice
+    if not _has(private, "induced packet loss", "_send"):
+        return False
+    private._send = wrap(private._send)
+    return True

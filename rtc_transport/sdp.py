@@ -1,0 +1,140 @@
+"""What the transport reads from session descriptions and writes into them. Pure text work; SDP is RFC 8866.
+
+aiortc offers Opus without format parameters, so a peer would send neither in-band FEC nor DTX, and it hides the
+parameters of the peer. The offer or answer that is *sent* is rewritten here; the local description stays as it was.
+"""
+
+import re
+from dataclasses import dataclass
+
+DEFAULT_MAX_MESSAGE_SIZE = 65536  # RFC 8841 §6.1, where the attribute is absent
+
+
+@dataclass(frozen=True)
+class OpusFormat:
+    """Format parameters of Opus (RFC 7587 §6.1): what the side that states them wants to *receive*."""
+
+    stereo: bool = False
+    useinbandfec: bool = True
+    usedtx: bool = False
+    maxaveragebitrate: int | None = None
+    """Bits per second."""
+    minptime: int | None = 10
+    """Milliseconds."""
+    maxptime: int | None = None
+    """Milliseconds; an attribute of the media section, not of the format (RFC 8866 §6.4)."""
+
+    def fmtp(self) -> str:
+        """The parameters as they stand behind ``a=fmtp:<payload type>``."""
+        parameters: dict[str, int | None] = {
+            "minptime": self.minptime,
+            "useinbandfec": int(self.useinbandfec),
+            "stereo": int(self.stereo),
+            "usedtx": int(self.usedtx),
+            "maxaveragebitrate": self.maxaveragebitrate,
+        }
+        return ";".join(f"{name}={value}" for name, value in parameters.items() if value is not None)
+
+
+@dataclass(frozen=True)
+class Description:
+    """What matters of a peer's description before it is applied."""
+
+    has_audio: bool
+    has_channel: bool
+    udp_candidates: int
+    tcp_candidates: int
+    max_message_size: int | None
+    """Bytes; None: no limit."""
+    opus: OpusFormat | None
+    """None: no Opus among the codecs."""
+
+
+def describe(sdp: str) -> Description:
+    """Reads a description; unknown lines and odd values are passed over, as RFC 8866 §5 asks."""
+    sections = _sections(sdp)
+    audio = next((s for s in sections if s.kind == "audio" and s.port_or_bundled), None)
+    channel = next((s for s in sections if s.kind == "application" and s.port_or_bundled), None)
+    transports = re.findall(r"^a=candidate:\S+ \d+ (\w+) ", sdp, re.MULTILINE)
+    return Description(
+        has_audio=audio is not None,
+        has_channel=channel is not None,
+        udp_candidates=sum(t.lower() == "udp" for t in transports),
+        tcp_candidates=sum(t.lower() == "tcp" for t in transports),
+        max_message_size=_max_message_size(channel),
+        opus=_opus(audio) if audio is not None else None,
+    )
+
+
+def with_opus_format(sdp: str, wanted: OpusFormat) -> str:
+    """The description with `wanted` as the parameters of every Opus payload type; line ends stay as they are."""
+    lines = []
+    opus = set(re.findall(r"^a=rtpmap:(\d+) opus/48000", sdp, re.MULTILINE | re.IGNORECASE))
+    for line in sdp.splitlines(keepends=True):
+        fmtp = re.match(r"a=fmtp:(\d+) ", line)
+        if fmtp and fmtp[1] in opus:
+            continue
+        lines.append(line)
+        rtpmap = re.match(r"a=rtpmap:(\d+) opus/", line, re.IGNORECASE)
+        if rtpmap:
+            end = line[len(line.rstrip("\r\n")) :]
+            lines.append(f"a=fmtp:{rtpmap[1]} {wanted.fmtp()}{end}")
+            if wanted.maxptime is not None:
+                lines.append(f"a=maxptime:{wanted.maxptime}{end}")
+    return "".join(lines)
+
+
+@dataclass(frozen=True)
+class _Section:
+    kind: str
+    port: int
+    lines: tuple[str, ...]
+
+    @property
+    def port_or_bundled(self) -> bool:
+        # Port 0 rejects the section, unless it is bundle-only (RFC 9143 §6).
+        return self.port != 0 or "a=bundle-only" in self.lines
+
+    def attribute(self, name: str) -> str | None:
+        prefix = f"a={name}:"
+        return next((line[len(prefix) :].strip() for line in self.lines if line.startswith(prefix)), None)
+
+
+def _sections(sdp: str) -> list[_Section]:
+    sections = []
+    for block in re.split(r"^m=", sdp, flags=re.MULTILINE)[1:]:
+        head, *lines = block.splitlines()
+        fields = head.split()
+        port = fields[1].partition("/")[0] if len(fields) > 1 else ""
+        sections.append(_Section(fields[0] if fields else "", int(port) if port.isdigit() else 0, tuple(lines)))
+    return sections
+
+
+def _max_message_size(channel: _Section | None) -> int | None:
+    value = channel.attribute("max-message-size") if channel else None
+    if value is None or not value.isdigit():
+        return DEFAULT_MAX_MESSAGE_SIZE
+    return int(value) or None
+
+
+def _opus(audio: _Section) -> OpusFormat | None:
+    payload_type = next(
+        (m[1] for line in audio.lines if (m := re.match(r"a=rtpmap:(\d+) opus/48000", line, re.IGNORECASE))), None
+    )
+    if payload_type is None:
+        return None
+    fmtp = next((line for line in audio.lines if line.startswith(f"a=fmtp:{payload_type} ")), "")
+    pairs = (part.partition("=") for part in fmtp.partition(" ")[2].split(";"))
+    values = {name.strip().lower(): value.strip() for name, _, value in pairs}
+
+    def number(value: str | None) -> int | None:
+        return int(value) if value is not None and value.isdigit() else None
+
+    return OpusFormat(
+        stereo=values.get("stereo") == "1",
+        useinbandfec=values.get("useinbandfec") == "1",
+        usedtx=values.get("usedtx") == "1",
+        maxaveragebitrate=number(values.get("maxaveragebitrate")),
+        minptime=number(values.get("minptime")),
+        maxptime=number(audio.attribute("maxptime")) or number(values.get("maxptime")),
+    )

@@ -1,0 +1,147 @@
+"""The outgoing audio track: ours for the life of the call, paced on the clock, encoded by us.
+
+It returns ready Opus packets, so aiortc neither resamples nor encodes nor computes levels, and no failure of a source
+can end the sender: whatever goes wrong becomes silence and one report.
+"""
+
+import asyncio
+import fractions
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import av
+import numpy as np
+from aiortc import MediaStreamTrack
+from aiortc.mediastreams import MediaStreamError
+from numpy.typing import NDArray
+from rtc_audio.opus import Application, OpusEncoder
+from rtc_audio.pacer import Pacer
+
+from .sdp import OpusFormat
+
+logger = logging.getLogger("rtc_transport.tracks")
+
+RTP_CLOCK_HZ = 48000  # RFC 7587 §4.1, whatever the sampling rate
+TIME_BASE = fractions.Fraction(1, RTP_CLOCK_HZ)
+
+ReadFrame = Callable[[int], NDArray[np.float32] | None]
+"""read(n) -> n mono samples at the track's rate, or None to send nothing for that time; must not wait."""
+
+
+@dataclass(frozen=True)
+class OpusSettings:
+    """How our voice is encoded. What the peer states in its SDP bounds these (`bounded_by`)."""
+
+    rate_hz: int = 48000
+    frame_ms: int = 20
+    bitrate_bps: int = 32_000
+    complexity: int = 9
+    fec: bool = True
+    expected_loss_percent: int = 10
+    dtx: bool = False
+    application: Application = "voip"
+
+    def format(self) -> OpusFormat:
+        """What we state in our own SDP: what we like to receive."""
+        return OpusFormat(useinbandfec=True, usedtx=self.dtx)
+
+    def bounded_by(self, peer: OpusFormat) -> "OpusSettings":
+        """These settings within what the peer asked for (RFC 7587 §6.1)."""
+        bitrate = min(self.bitrate_bps, peer.maxaveragebitrate or self.bitrate_bps)
+        frame = self.frame_ms if peer.maxptime is None else min(self.frame_ms, max(10, peer.maxptime))
+        return replace(
+            self,
+            bitrate_bps=max(bitrate, 6000),
+            frame_ms=max(f for f in (10, 20, 40, 60) if f <= frame),
+            fec=self.fec and peer.useinbandfec,
+            dtx=self.dtx and peer.usedtx,
+        )
+
+    def encoder(self) -> OpusEncoder:
+        """A mono encoder with these settings; raises ValueError for what Opus does not have."""
+        return OpusEncoder(
+            self.rate_hz,
+            1,
+            frame_ms=self.frame_ms,
+            bitrate_bps=self.bitrate_bps,
+            complexity=self.complexity,
+            fec=self.fec,
+            expected_loss_percent=self.expected_loss_percent,
+            dtx=self.dtx,
+            application=self.application,
+        )
+
+
+class OutgoingTrack(MediaStreamTrack):
+    """Reads PCM, encodes it and hands packets to aiortc at their time.
+
+    RTP time follows the monotonic clock: after a stall of the event loop it skips to now, at most two packets back
+    to back. `on_error` is told of faults of `read` and of the encoder, once until a frame succeeds again.
+    """
+
+    kind = "audio"
+
+    def __init__(
+        self,
+        read: ReadFrame,
+        settings: OpusSettings | None = None,
+        *,
+        on_error: Callable[[Exception], None] | None = None,
+    ) -> None:
+        super().__init__()
+        self._read = read
+        self._on_error = on_error
+        self._faulty = False
+        self.packets_sent = 0
+        self.bytes_sent = 0
+        self.skipped_frames = 0
+        """Frames that were not sent because the event loop was late."""
+        self.configure(settings or OpusSettings())
+
+    def configure(self, settings: OpusSettings) -> None:
+        """Takes new settings; meant for the time before the first packet, harmless later."""
+        self.settings = settings
+        self._encoder = settings.encoder()
+        self._samples = settings.rate_hz * settings.frame_ms // 1000
+        self._silence = np.zeros(self._samples, np.float32)
+        self._pacer = Pacer(settings.frame_ms / 1000)
+        self._frame_clock = RTP_CLOCK_HZ * settings.frame_ms // 1000
+        self._timestamp = getattr(self, "_timestamp", 0)
+
+    def expect_loss(self, percent: int) -> None:
+        """Tells the encoder how much loss the peer reports; never less than the settings ask for."""
+        self._encoder.expected_loss_percent = min(100, max(percent, self.settings.expected_loss_percent))
+
+    async def recv(self) -> av.Packet:
+        """The next packet, at its time. Raises MediaStreamError once the track is stopped."""
+        while True:
+            if self.readyState != "live":
+                raise MediaStreamError
+            wait, skipped = self._pacer.next(asyncio.get_running_loop().time())
+            self.skipped_frames += skipped
+            self._timestamp += skipped * self._frame_clock
+            if wait > 0:
+                await asyncio.sleep(wait)
+            payload = self._next_payload()
+            timestamp, self._timestamp = self._timestamp, self._timestamp + self._frame_clock
+            if payload is None:
+                continue
+            packet = av.Packet(payload)
+            packet.pts, packet.time_base = timestamp, TIME_BASE
+            self.packets_sent += 1
+            self.bytes_sent += len(payload)
+            return packet
+
+    def _next_payload(self) -> bytes | None:
+        try:
+            pcm = self._read(self._samples)
+            payload = None if pcm is None else self._encoder.encode(pcm)
+        except Exception as error:  # noqa: BLE001 - aiortc would end the sender for good: silence, one report
+            if not self._faulty and self._on_error is not None:
+                self._on_error(error)
+            self._faulty = True
+            self._encoder.reset()
+            return self._encoder.encode(self._silence)
+        self._faulty = False
+        return payload
