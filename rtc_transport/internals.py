@@ -52,7 +52,9 @@ def gather_loopback(ice: RTCIceTransport, *, always: bool) -> bool:
         return False
     stock = connection.get_component_candidates
 
-    async def get_component_candidates(component: int, addresses: list[str], *args: Any, **kwargs: Any) -> Any:
+    async def get_component_candidates(
+        component: int, addresses: list[str], *args: Any, **kwargs: Any
+    ) -> Any:
         if always or not addresses:
             addresses = [*addresses, LOOPBACK]
         return await stock(component, addresses, *args, **kwargs)
@@ -125,7 +127,7 @@ class SctpMonitor:
         )
         if self._exact:
             self._stock_transmit = self._sctp._transmit
-            self._sctp._transmit = self._transmit
+            vars(self._sctp)["_transmit"] = self._transmit  # on the object; the class keeps its own
         else:
             channel.on("bufferedamountlow", on_progress)
 
@@ -154,7 +156,7 @@ class SctpMonitor:
     def close(self) -> None:
         """Lets go of the channel and of the callback."""
         if self._exact:
-            self._sctp._transmit = self._stock_transmit
+            vars(self._sctp).pop("_transmit", None)
         self._on_progress = _nothing
 
 
@@ -176,13 +178,15 @@ class RtpPort:
     Make it with `take_rtp` before the remote description is applied. `close()` before the connection is closed.
     """
 
-    def __init__(self, transceiver: RTCRtpTransceiver, handler: RtpHandler, on_started: Callable[[], None]) -> None:
+    def __init__(
+        self, transceiver: RTCRtpTransceiver, handler: RtpHandler, on_started: Callable[[], None]
+    ) -> None:
         self._transceiver: Any = transceiver
         self._handler = handler
         self._on_started = on_started
         self._registered_with: Any = None
         self.sender_ssrc: int = transceiver.sender._ssrc
-        self._transceiver.receiver.receive = self._receive
+        vars(self._transceiver.receiver)["receive"] = self._receive
 
     async def _receive(self, parameters: Any) -> None:
         """RTCPeerConnection awaits this, once DTLS is up, in place of RTCRtpReceiver.receive."""
@@ -223,7 +227,8 @@ def take_rtp(
 
 
 def wrap_sending(
-    ice: RTCIceTransport, wrap: Callable[[Callable[[bytes], Awaitable[None]]], Callable[[bytes], Awaitable[None]]]
+    ice: RTCIceTransport,
+    wrap: Callable[[Callable[[bytes], Awaitable[None]]], Callable[[bytes], Awaitable[None]]],
 ) -> bool:
     """Puts `wrap(send)` in the place of the function that sends datagrams: for induced loss and delay."""
     private: Any = ice

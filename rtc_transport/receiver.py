@@ -76,7 +76,9 @@ class OwnReceiver:
     def start(self) -> None:
         """RTP may come from now on."""
         if self._reports is None:
-            self._reports = asyncio.get_running_loop().create_task(self._send_reports(), name="receiver reports")
+            self._reports = asyncio.get_running_loop().create_task(
+                self._send_reports(), name="receiver reports"
+            )
 
     async def aclose(self) -> None:
         """Stops; before the connection is closed. Idempotent."""
@@ -155,8 +157,7 @@ class StockReceiver:
             logger.debug("the stock track ended")
 
     async def _track(self) -> MediaStreamTrack:
-        # The track object comes with the remote description; aiortc has no awaitable for that on a transceiver.
-        track: MediaStreamTrack | None
-        while (track := self._transceiver.receiver.track) is None:
+        # It comes with the remote description; aiortc has no awaitable for that.
+        while self._transceiver.receiver.track is None:
             await asyncio.sleep(0.02)
-        return track
+        return self._transceiver.receiver.track

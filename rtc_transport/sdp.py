@@ -106,7 +106,9 @@ def _sections(sdp: str) -> list[_Section]:
         head, *lines = block.splitlines()
         fields = head.split()
         port = fields[1].partition("/")[0] if len(fields) > 1 else ""
-        sections.append(_Section(fields[0] if fields else "", int(port) if port.isdigit() else 0, tuple(lines)))
+        sections.append(
+            _Section(fields[0] if fields else "", int(port) if port.isdigit() else 0, tuple(lines))
+        )
     return sections
 
 
@@ -119,7 +121,8 @@ def _max_message_size(channel: _Section | None) -> int | None:
 
 def _opus(audio: _Section) -> OpusFormat | None:
     payload_type = next(
-        (m[1] for line in audio.lines if (m := re.match(r"a=rtpmap:(\d+) opus/48000", line, re.IGNORECASE))), None
+        (m[1] for line in audio.lines if (m := re.match(r"a=rtpmap:(\d+) opus/48000", line, re.IGNORECASE))),
+        None,
     )
     if payload_type is None:
         return None

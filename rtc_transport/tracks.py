@@ -14,7 +14,9 @@ import av
 import numpy as np
 from aiortc import MediaStreamTrack
 from aiortc.mediastreams import MediaStreamError
+from av.stream import Stream
 from numpy.typing import NDArray
+
 from rtc_audio.opus import Application, OpusEncoder
 from rtc_audio.pacer import Pacer
 
@@ -113,7 +115,7 @@ class OutgoingTrack(MediaStreamTrack):
         """Tells the encoder how much loss the peer reports; never less than the settings ask for."""
         self._encoder.expected_loss_percent = min(100, max(percent, self.settings.expected_loss_percent))
 
-    async def recv(self) -> av.Packet:
+    async def recv(self) -> "av.Packet[Stream]":
         """The next packet, at its time. Raises MediaStreamError once the track is stopped."""
         while True:
             if self.readyState != "live":
@@ -127,7 +129,7 @@ class OutgoingTrack(MediaStreamTrack):
             timestamp, self._timestamp = self._timestamp, self._timestamp + self._frame_clock
             if payload is None:
                 continue
-            packet = av.Packet(payload)
+            packet: av.Packet[Stream] = av.Packet(payload)
             packet.pts, packet.time_base = timestamp, TIME_BASE
             self.packets_sent += 1
             self.bytes_sent += len(payload)
