@@ -1,8 +1,8 @@
 """Makes the speech that ships with the library, offline: ``python scripts/make_speech.py [OUT.wav]``.
 
-Needs espeak-ng (``apt-get install espeak-ng``, ``brew install espeak-ng``); the shipped file came from version 1.51.
-24 kHz, mono, 16 bit, peak at −3 dBFS, 100 ms of silence at both ends, and no pause that a server's voice activity
-detection (500 ms of silence by default) would take for the end of the turn.
+Needs espeak-ng (``apt-get install espeak-ng``, ``brew install espeak-ng``); the shipped file is from version 1.51.
+24 kHz, mono, 16 bit, peak at −3 dBFS, 100 ms of silence at both ends, and no pause that a server's voice
+activity detection (500 ms of silence by default) would take for the end of the turn.
 """
 
 import io
@@ -36,13 +36,13 @@ def speak(text: str) -> tuple[Mono, int]:
     command = [program, "-v", VOICE, "-s", str(WORDS_PER_MINUTE), "--stdout", text]
     heard = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
     with wave.open(io.BytesIO(heard)) as file:
-        # espeak-ng cannot seek in a pipe, so the header's length is a placeholder: the samples are what follows it
+        # espeak-ng cannot seek in a pipe: the header's length is a placeholder, all that follows it is sound
         rate_hz, samples = file.getframerate(), heard[44:]
     return np.frombuffer(samples[: len(samples) // 2 * 2], dtype="<i2") / 32768, rate_hz
 
 
 def resample(pcm: Mono, rate_in: int, rate_out: int) -> Mono:
-    """Exact for a clip as a whole: the spectrum is cut or padded; the clip is padded to a common period first."""
+    """Exact for a clip as a whole: its spectrum is cut or padded, after padding it to a common period."""
     period = rate_in // np.gcd(rate_in, rate_out)
     padded = np.concatenate([pcm, np.zeros(-len(pcm) % period)])
     frames = len(padded) * rate_out // rate_in

@@ -1,0 +1,156 @@
+"""One picture of a call: both voices on one time axis, turns, mute and interrupt marks, the playout delay.
+
+Needs matplotlib (the extra ``plots``), which is imported on use.
+"""
+
+import importlib.util
+import os
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .errors import TransportError
+from .trace import CallTrace, Lane, Peaks, latencies, muted_spans, turns
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS: dict[Lane, str] = {"user": "#2f6db5", "model": "#cf6a1e"}
+NAMES: dict[Lane, str] = {"user": "you", "model": "model"}
+ALARM, INK, FAINT, GRID = "#b3261e", "#2b2f36", "#7a828e", "#e6e9ed"
+
+
+class ReportError(TransportError):
+    """The picture cannot be drawn: matplotlib is missing, or the file cannot be written."""
+
+
+def require_matplotlib() -> None:
+    """Raises `ReportError` with the sentence that installs it; asked before a call, not after it."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise ReportError('the picture needs matplotlib: pip install "rtc-transport[plots]"')
+
+
+def draw_call(trace: CallTrace, path: str | os.PathLike[str], title: str = "", subtitle: str = "") -> None:
+    """Draws the call into a PNG file of 1800 × 930 pixels. Blocks for about a second; raises `ReportError`."""
+    require_matplotlib()
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context({"font.family": "DejaVu Sans", "font.size": 10, "axes.unicode_minus": True}):
+        figure = Figure(figsize=(12, 6.2), dpi=150, facecolor="white")
+        FigureCanvasAgg(figure)
+        _draw(figure, trace, title, subtitle)
+        try:
+            figure.savefig(os.fspath(path), format="png")
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise ReportError(f"cannot write {os.fspath(path)}: {reason}") from error
+
+
+def _draw(figure: "Figure", trace: CallTrace, title: str, subtitle: str) -> None:
+    end = max(trace.seconds, 1.0)
+    layout = {"left": 0.07, "right": 0.985, "top": 0.845, "bottom": 0.085, "hspace": 0.24}
+    user, model, delay = figure.subplots(3, 1, sharex=True, height_ratios=(3, 3, 1.5), gridspec_kw=layout)
+    figure.text(0.07, 0.945, title, fontsize=14, fontweight="bold", color=INK)
+    figure.text(0.07, 0.903, subtitle, fontsize=10, color=FAINT)
+    for axes in (user, model, delay):
+        _plain(axes)
+    _draw_voice(user, trace.sent, "user")
+    _draw_voice(model, trace.heard, "model")
+    _draw_turns({"user": user, "model": model}, trace, end)
+    _draw_marks(user, model, trace, end)
+    _draw_latencies(user, model, trace)
+    _draw_delay(delay, trace)
+    delay.set_xlim(0, end * 1.005)
+    delay.xaxis.get_major_locator().set_params(nbins=16, steps=[1, 2, 5, 10])
+    delay.set_xlabel("seconds since the connect began", color=INK)
+
+
+def _plain(axes: "Axes") -> None:
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["bottom"].set_color(GRID)
+    axes.tick_params(colors=FAINT, length=0, labelcolor=INK)
+    axes.grid(axis="x", color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+
+
+def _draw_voice(axes: "Axes", peaks: Peaks, lane: Lane) -> None:
+    time, low, high = peaks.outline()
+    loudest = float(max(high.max(initial=0), -low.min(initial=0), 0.05))
+    axes.fill_between(time, low, high, color=COLOURS[lane], linewidth=0.4)
+    axes.set_ylim(-1.15 * loudest, 1.15 * loudest)
+    axes.set_yticks([0], [NAMES[lane]], fontsize=12, fontweight="bold", color=COLOURS[lane])
+    decibels = f"peak {20 * np.log10(loudest):.0f} dB".replace("-", "−") if loudest > 0.05 else "quiet"
+    axes.text(-0.008, 0.36, decibels, transform=axes.transAxes, ha="right", fontsize=7.5, color=FAINT)
+
+
+def _draw_turns(lanes: dict[Lane, "Axes"], trace: CallTrace, end: float) -> None:
+    words: dict[Lane, str] = {"user": "heard as speech", "model": "answer"}
+    for turn in turns(trace.events, end):
+        axes, colour = lanes[turn.lane], COLOURS[turn.lane]
+        axes.axvspan(turn.start, turn.end, color=colour, alpha=0.1, linewidth=0)
+        axes.plot(
+            [turn.start, turn.end], [0.985, 0.985], transform=axes.get_xaxis_transform(), color=colour, lw=3
+        )
+        text = f"{words[turn.lane]}, {turn.end - turn.start:.1f} s" + (", cut off" if turn.cut else "")
+        _label(axes, turn.start, 1.02, text, colour, va="bottom", indent=0)
+
+
+def _draw_marks(user: "Axes", model: "Axes", trace: CallTrace, end: float) -> None:
+    for start, stop in muted_spans(trace.events, end):
+        user.axvspan(
+            start, stop, facecolor="#f1f2f4", edgecolor="#c3c8d0", hatch="///", linewidth=0, zorder=1.5
+        )
+        _label(user, start, 0.12, "muted", FAINT)
+    for timed in trace.events:
+        if timed.type == "session.updated":
+            for axes in (user, model):
+                axes.axvline(timed.seconds, color=FAINT, linewidth=1, linestyle=(0, (2, 2)))
+            _label(model, timed.seconds, 0.12, "connected", FAINT)
+        elif timed.type == "audio_interrupted":
+            for axes in (user, model):
+                axes.axvline(timed.seconds, color=ALARM, linewidth=1.6)
+            _label(model, timed.seconds, 0.12, "interrupted", ALARM)
+
+
+def _draw_latencies(user: "Axes", model: "Axes", trace: CallTrace) -> None:
+    place = model.get_xaxis_transform()
+    arrow = {"arrowstyle": "<|-|>", "color": INK, "linewidth": 1, "shrinkA": 0, "shrinkB": 0}
+    for spoken, answered in latencies(trace):
+        ends = (answered, 0.72), (spoken, 0.72)
+        model.annotate("", *ends, xycoords=place, textcoords=place, arrowprops=arrow)
+        text = f"{1000 * (answered - spoken):.0f} ms"
+        model.text((spoken + answered) / 2, 0.76, text, transform=place, ha="center", fontsize=9, color=INK)
+        for axes in (user, model):
+            axes.axvline(spoken, color=INK, linewidth=0.8, linestyle=(0, (1, 2)))
+
+
+def _draw_delay(axes: "Axes", trace: CallTrace) -> None:
+    axes.set_ylabel("playout\ndelay, ms", fontsize=9, color=INK)
+    axes.grid(axis="y", color=GRID, linewidth=0.8)
+    if not trace.delays_ms:
+        axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", va="center", color=FAINT)
+        axes.set_yticks([])
+        return
+    time, delay_ms = np.array(trace.delays_ms).T
+    axes.plot(time, delay_ms, color=INK, linewidth=1.2)
+    axes.fill_between(time, 0, delay_ms, color=INK, alpha=0.07, linewidth=0)
+    axes.set_ylim(0, max(60.0, 1.2 * float(delay_ms.max())))
+
+
+def _label(
+    axes: "Axes", seconds: float, height: float, text: str, colour: str, va: str = "top", indent: int = 4
+) -> None:
+    axes.annotate(
+        text,
+        (seconds, height),
+        xycoords=axes.get_xaxis_transform(),
+        xytext=(indent, 2 if va == "bottom" else 0),
+        textcoords="offset points",
+        va=va,
+        fontsize=8.5,
+        color=colour,
+        annotation_clip=False,
+    )
