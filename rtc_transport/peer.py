@@ -117,6 +117,8 @@ class Peer:
             raise ConnectError("signaling", "the answer has no Opus")
         if not answer.has_channel:
             raise ConnectError("signaling", "the answer has no data channel")
+        if not answer.has_credentials:
+            raise ConnectError("signaling", "the answer has no ICE credentials or no DTLS fingerprint")
         if answer.tcp_candidates and not answer.udp_candidates:
             raise ConnectError(
                 "ice",
@@ -139,6 +141,8 @@ class Peer:
             raise ConnectError("signaling", "the offer has no Opus audio")
         if not offer.has_channel:
             raise ConnectError("signaling", "the offer has no data channel")
+        if not offer.has_credentials:
+            raise ConnectError("signaling", "the offer has no ICE credentials or no DTLS fingerprint")
         self.connection.on("datachannel", self._on_datachannel)
         try:
             await self.connection.setRemoteDescription(RTCSessionDescription(offer_sdp, "offer"))

@@ -42,6 +42,8 @@ class Description:
 
     has_audio: bool
     has_channel: bool
+    has_credentials: bool
+    """ICE user fragment and password, and a DTLS fingerprint: without them aiortc waits for ever."""
     udp_candidates: int
     tcp_candidates: int
     max_message_size: int | None
@@ -59,6 +61,7 @@ def describe(sdp: str) -> Description:
     return Description(
         has_audio=audio is not None,
         has_channel=channel is not None,
+        has_credentials=all(f"a={name}:" in sdp for name in ("ice-ufrag", "ice-pwd", "fingerprint")),
         udp_candidates=sum(t.lower() == "udp" for t in transports),
         tcp_candidates=sum(t.lower() == "tcp" for t in transports),
         max_message_size=_max_message_size(channel),
