@@ -7,14 +7,14 @@ from pydantic import Field
 from .base import EventModel, Int
 from .items import AnyItem
 from .responses import ResponseParams
-from .session_objects import Session
+from .session_objects import SessionFields
 
 
 class SessionUpdate(EventModel):
     """Changes the given fields of the session; answered by `session.updated`."""
 
     type: Literal["session.update"] = "session.update"
-    session: Session
+    session: SessionFields
     """The fields to change; an explicit null switches off, an empty array clears."""
 
 

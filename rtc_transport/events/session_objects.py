@@ -234,6 +234,8 @@ class Truncation(WireModel):
 class SessionFields(WireModel):
     """What can be configured in a session."""
 
+    type: str | None = None
+    """realtime or transcription."""
     model: str | None = None
     """The model; fixed for the life of the session."""
     instructions: str | None = None
@@ -265,8 +267,6 @@ class SessionFields(WireModel):
 class Session(SessionFields):
     """The session as the service shows it; also transcription sessions."""
 
-    type: str | None = None
-    """realtime or transcription."""
     id: str | None = None
     """The session's id."""
     object: str | None = None
