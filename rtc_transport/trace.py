@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 
 Lane = Literal["user", "model"]
 
+Direction = Literal["sent", "received", "transport"]
+"""Client events are sent, server events received; the transport reports the rest itself."""
+
 AUDIBLE = 10 ** (-40 / 20)
 """Peak above which a bin counts as sound when the latency of an answer is read off."""
 
@@ -83,7 +86,7 @@ class TimedEvent:
     """An event of the call and when it was sent or received."""
 
     seconds: float
-    direction: Literal["sent", "received", "transport"]
+    direction: Direction
     event: Mapping[str, Any]
 
     @property

@@ -1,0 +1,73 @@
+from typing import Any
+
+from rtc_transport.cli.minutes import Minutes
+
+
+def minutes_of(*events: dict[str, Any]) -> Minutes:
+    minutes = Minutes()
+    for event in events:
+        minutes.server_event(event)
+    return minutes
+
+
+def test_a_turn_of_speech_and_its_answer() -> None:
+    minutes = minutes_of(
+        {"type": "input_audio_buffer.speech_started", "item_id": "u", "audio_start_ms": 100},
+        {"type": "input_audio_buffer.speech_stopped", "item_id": "u", "audio_end_ms": 4600},
+        {"type": "response.output_audio_transcript.delta", "item_id": "a", "delta": "Hello "},
+        {"type": "response.output_audio_transcript.delta", "item_id": "a", "delta": "there"},
+        {"type": "response.output_audio_transcript.done", "item_id": "a", "transcript": "Hello there."},
+        {"type": "response.done", "response": {"status": "completed", "output": [{"id": "a"}]}},
+        {
+            "type": "conversation.item.input_audio_transcription.completed",
+            "item_id": "u",
+            "transcript": "Hi!",
+        },
+    )
+    user, model = minutes.lines
+    assert (user.speaker, user.text, user.seconds) == ("user", "Hi!", 4.5)
+    assert (model.speaker, model.text, model.cut) == ("model", "Hello there.", False)
+    assert minutes.responses == 1
+
+
+def test_speech_that_nobody_wrote_down_has_no_text() -> None:
+    (line,) = minutes_of(
+        {"type": "input_audio_buffer.speech_started", "item_id": "u", "audio_start_ms": 0},
+    ).lines
+    assert line.as_dict() == {"speaker": "user", "text": None, "seconds": None, "cut": False}
+
+
+def test_an_interrupted_answer_is_marked() -> None:
+    (line,) = minutes_of(
+        {"type": "response.output_audio_transcript.delta", "item_id": "a", "delta": "As I was say"},
+        {"type": "response.done", "response": {"status": "cancelled", "output": [{"id": "a"}]}},
+    ).lines
+    assert (line.text, line.cut) == ("As I was say", True)
+
+
+def test_written_answers_and_function_calls_are_lines_too() -> None:
+    minutes = minutes_of(
+        {"type": "response.output_text.done", "item_id": "t", "text": "written"},
+        {
+            "type": "response.output_item.done",
+            "item": {"type": "function_call", "id": "f", "name": "weather", "arguments": '{"city":"Bonn"}'},
+        },
+    )
+    assert [line.text for line in minutes.lines] == ["written", 'weather({"city":"Bonn"})']
+
+
+def test_events_of_unknown_shape_are_ignored() -> None:
+    events: list[dict[str, Any]] = [
+        {},
+        {"type": "response.done", "response": None},
+        {"type": "response.output_text.done", "item_id": "t", "text": 4},
+        {"type": "input_audio_buffer.speech_stopped", "item_id": 7},
+    ]
+    assert minutes_of(*events).lines == []
+
+
+def test_a_conversation_of_any_length_stays_bounded() -> None:
+    minutes = Minutes()
+    for number in range(20_000):
+        minutes.server_event({"type": "response.output_text.delta", "item_id": str(number), "delta": "x"})
+    assert len(minutes.lines) == 10_000
