@@ -1,0 +1,175 @@
+"""The border where the faults of a source stop: whatever a source does, sound in a fixed format comes out.
+
+Used by `Uplink` only.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from .errors import UnsupportedFormat
+from .format import mix_channels, replace_nonfinite
+from .kernels import Quality
+from .levels import RAMP_SECONDS, Seam
+from .ports import AudioSource, Pcm
+from .resampler import PullResampler
+
+_T = TypeVar("_T")
+
+
+@dataclass
+class Intake:
+    """What the inputs of one uplink share: their format, counters, and who is told."""
+
+    rate_hz: int
+    channels: int
+    quality: Quality
+    on_error: Callable[[Exception], None]
+    on_ended: Callable[[AudioSource], None]
+    silence_frames: int = 0
+    nonfinite_samples: int = 0
+    source_errors: int = 0
+
+
+class Chain:
+    """Seam and resampler of one source at one rate; after `detach` only what is left of the sound comes out."""
+
+    def __init__(self, rate_hz: int, read: Callable[[int], Pcm], intake: Intake) -> None:
+        self.rate_hz = rate_hz
+        self._read: Callable[[int], Pcm] | None = read
+        self._nothing = np.empty((0, intake.channels), np.float32)
+        self._seam = Seam(rate_hz, intake.channels)
+        self._resampler = PullResampler(self._draw, rate_hz, intake.rate_hz, intake.quality, intake.channels)
+        self._tail_frames = round((RAMP_SECONDS + 2 * self._resampler.delay_seconds) * intake.rate_hz) + 1
+
+    def pull(self, n: int) -> Pcm:
+        """Exactly n frames at the rate of the intake."""
+        if self._read is None:
+            self._tail_frames -= n
+        return self._resampler.pull(n)
+
+    def detach(self) -> None:
+        """Read no more."""
+        self._read = None
+
+    @property
+    def exhausted(self) -> bool:
+        """True when a detached chain has nothing left but silence."""
+        return self._tail_frames <= 0
+
+    def _draw(self, n: int) -> Pcm:
+        return self._seam.fill(self._nothing if self._read is None else self._read(n), n)
+
+
+class Input:
+    """One source, read without ever raising. `leaving` takes the chains whose sound has to fade away."""
+
+    def __init__(self, source: AudioSource, intake: Intake, leaving: list[Chain]) -> None:
+        self.source = source
+        self._intake = intake
+        self._leaving = leaving
+        self._chain: Chain | None = None
+        self._faulty = False
+        self._ended = False
+
+    @property
+    def live(self) -> bool:
+        """Whether the source says that its sound happens now (ClearableSource)."""
+        return bool(getattr(self.source, "live", False))
+
+    def pull(self, n: int) -> Pcm:
+        """Exactly n frames in the format of the intake."""
+        chain = self._guard(self._current_chain)
+        if chain is None:
+            self._intake.silence_frames += n
+            return np.zeros((n, self._intake.channels), np.float32)
+        return chain.pull(n)
+
+    def detach(self) -> None:
+        """Let what has been read fade away; the next `pull` begins anew."""
+        if self._chain is not None:
+            self._chain.detach()
+            self._leaving.append(self._chain)
+            self._chain = None
+
+    def clear_backlog(self) -> None:
+        """Make the source drop what it has queued, if it queues."""
+        clear = getattr(self.source, "clear", None)
+        if callable(clear):
+            self._guard(clear)
+
+    def skip(self, n: int) -> None:
+        """Throw away what a live source captured during n frames of the intake; others stay where they are."""
+        if self.live and self._chain is not None:
+            rate_hz = self._chain.rate_hz
+            self.detach()
+            self._guard(lambda: self.source.read(round(n * rate_hz / self._intake.rate_hz)))
+
+    def _current_chain(self) -> Chain:
+        rate_hz = self.source.rate_hz
+        if self._chain is None or self._chain.rate_hz != rate_hz:
+            self.detach()
+            self._chain = Chain(rate_hz, self._read, self._intake)
+        return self._chain
+
+    def _read(self, n: int) -> Pcm:
+        pcm = None if self._ended else self._guard(lambda: self._checked(n))
+        if pcm is None:
+            pcm = np.empty((0, self._intake.channels), np.float32)
+        if len(pcm) < n and self._chain is not None:
+            self._intake.silence_frames += round((n - len(pcm)) * self._intake.rate_hz / self._chain.rate_hz)
+        return pcm
+
+    def _checked(self, n: int) -> Pcm:
+        source = self.source
+        pcm = source.read(n)
+        if getattr(pcm, "ndim", None) != 2 or pcm.dtype != np.float32:
+            raise UnsupportedFormat(
+                f"{_name(source)}.read returned {_shape(pcm)}: need float32 [frame, channel]"
+            )
+        if len(pcm) > n:
+            raise UnsupportedFormat(f"{_name(source)}.read({n}) returned {len(pcm)} frames: at most {n} fit")
+        if pcm.shape[1] != source.channels:
+            raise UnsupportedFormat(
+                f"{_name(source)}.read returned {_shape(pcm)}: need {source.channels} channels, as it states"
+            )
+        self._notice_end()
+        mixed = mix_channels(pcm, self._intake.channels)
+        own = mixed.copy() if mixed is pcm else mixed  # the source may use its array again
+        bad = replace_nonfinite(own)
+        self._intake.nonfinite_samples += bad
+        if bad:
+            self._fault(
+                UnsupportedFormat(f"{_name(source)}.read returned {bad} samples that are NaN or infinite")
+            )
+        else:
+            self._faulty = False
+        return own
+
+    def _notice_end(self) -> None:
+        if self.source.ended:
+            self._ended = True
+            self._intake.on_ended(self.source)
+
+    def _guard(self, work: Callable[[], _T]) -> _T | None:
+        try:
+            return work()
+        except Exception as exc:  # noqa: BLE001 - user code at the border of the media path: silence instead
+            self._fault(exc)
+            return None
+
+    def _fault(self, exc: Exception) -> None:
+        self._intake.source_errors += 1
+        if not self._faulty:
+            self._faulty = True
+            self._intake.on_error(exc)
+
+
+def _name(source: object) -> str:
+    return type(source).__name__
+
+
+def _shape(value: object) -> str:
+    return f"{value.dtype} {list(value.shape)}" if isinstance(value, np.ndarray) else type(value).__name__

@@ -1,0 +1,95 @@
+"""Pacing on absolute deadlines, so that the time of the sound equals wall time however late a timer fires.
+
+After a stall at most two periods come back to back; the rest of the stall is skipped and counted, never sent in
+a burst.
+"""
+
+import asyncio
+import logging
+import math
+from collections.abc import Callable
+
+from .ports import Pcm, Pull
+
+_log = logging.getLogger("rtc_audio.pacer")
+
+
+class Pacer:
+    """Deadlines at `origin + k * period_seconds`; the first call of `next` sets the origin to its `now`."""
+
+    def __init__(self, period_seconds: float) -> None:
+        if not (period_seconds > 0 and math.isfinite(period_seconds)):
+            raise ValueError(f"period_seconds={period_seconds}: need a positive number")
+        self.period_seconds = period_seconds
+        self._origin = 0.0
+        self._index: int | None = None  # of the period last handed out
+
+    def next(self, now: float) -> tuple[float, int]:
+        """`(wait_seconds, skipped_periods)` of the next period.
+
+        The caller waits, then handles one period whose place in time is `1 + skipped_periods` after the one
+        before. `now` is any monotonic clock in seconds.
+        """
+        if self._index is None:
+            self._origin, self._index = now, 0
+            return 0.0, 0
+        self._index += 1
+        late = now - self._deadline()
+        if late <= 0:
+            return -late, 0
+        skipped = int(late / self.period_seconds)
+        self._index += skipped
+        return 0.0, skipped
+
+    def _deadline(self) -> float:
+        # A product instead of a running sum: rounding cannot add up over a long call.
+        return self._origin + (self._index or 0) * self.period_seconds
+
+
+class PacedPull:
+    """Pulls blocks of `block_frames` from a `pull` at `rate_hz` in real time and hands them to `deliver`.
+
+    Owns one task. A stall of the loop is skipped (`skipped_frames`), not pulled in a burst. A `pull` or `deliver`
+    that raises loses its block, is counted in `faults` and logged once; the clock runs on.
+    """
+
+    def __init__(self, rate_hz: int, block_frames: int, deliver: Callable[[Pcm], None]) -> None:
+        self._pacer_period = block_frames / rate_hz
+        self._block_frames = block_frames
+        self._deliver = deliver
+        self._pull: Pull | None = None
+        self._task: asyncio.Task[None] | None = None
+        self.skipped_frames = 0
+        self.faults = 0
+
+    def start(self, pull: Pull) -> None:
+        """Begin to pull; while running, only replace `pull`."""
+        self._pull = pull
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._run(), name="rtc_audio.paced_pull")
+
+    async def aclose(self) -> None:
+        """Stop; nothing is pulled or delivered afterwards. Harmless when repeated or cancelled."""
+        task, self._task, self._pull = self._task, None, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+
+    async def _run(self) -> None:
+        clock = asyncio.get_running_loop().time
+        pacer = Pacer(self._pacer_period)
+        while True:
+            wait_seconds, skipped = pacer.next(clock())
+            await asyncio.sleep(wait_seconds)
+            self.skipped_frames += skipped * self._block_frames
+            self._step()
+
+    def _step(self) -> None:
+        if self._pull is None:
+            return
+        try:
+            self._deliver(self._pull(self._block_frames))
+        except Exception:  # noqa: BLE001 - a fault of one block must not end the sink for the rest of the call
+            self.faults += 1
+            if self.faults == 1:
+                _log.exception("a block of sound was lost in the sink; further ones are only counted")

@@ -1,0 +1,102 @@
+"""What the library asks of a source and of a sink of sound; users' own classes fit in by shape alone.
+
+Arrays are float32 `[frame, channel]`, full scale ±1.0. Everything is called on the event loop. A source is read
+and a sink is pulled by exactly one owner at a time.
+"""
+
+from collections.abc import Callable
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Pcm: TypeAlias = NDArray[np.float32]
+"""Sound as float32 `[frame, channel]`, full scale ±1.0."""
+
+Pull: TypeAlias = Callable[[int], Pcm]
+"""`pull(n)` gives exactly n frames `[n, 1]` of the remote voice, silence where there is none."""
+
+
+@runtime_checkable
+class AudioSource(Protocol):
+    """Sound on its way to the peer: a file, a microphone, what an application pushes."""
+
+    @property
+    def rate_hz(self) -> int:
+        """Sampling rate of what `read` returns; may change between two reads."""
+        ...
+
+    @property
+    def channels(self) -> int:
+        """Channel count of what `read` returns; may change between two reads."""
+        ...
+
+    @property
+    def ended(self) -> bool:
+        """True once the last frame has been read and none will follow."""
+        ...
+
+    async def start(self) -> None:
+        """Get ready to be read; a second call does nothing. Raises when the source cannot be opened."""
+        ...
+
+    def read(self, n: int, /) -> Pcm:
+        """At most n frames, without waiting; fewer than n: silence follows, for now or (`ended`) for good."""
+        ...
+
+    async def aclose(self) -> None:
+        """Release everything; harmless when repeated."""
+        ...
+
+
+@runtime_checkable
+class ClearableSource(AudioSource, Protocol):
+    """A source that keeps a backlog, which mute drops so that unmuting never sends stale speech.
+
+    With `live` true the backlog is also dropped when a call begins: what was captured while it was being
+    connected is stale, unlike what an application queued on purpose.
+    """
+
+    @property
+    def live(self) -> bool:
+        """True for sound that happens now (a microphone), false for sound made in advance."""
+        ...
+
+    def clear(self) -> None:
+        """Drop what waits to be read."""
+        ...
+
+
+@runtime_checkable
+class AudioSink(Protocol):
+    """Where the remote voice goes: a file, a loudspeaker, a callback."""
+
+    @property
+    def rate_hz(self) -> int:
+        """Sampling rate the sink wants; constant."""
+        ...
+
+    async def start(self, pull: Pull, /) -> None:
+        """Begin to call `pull` on the event loop, at the sink's own pace; a second call replaces `pull`."""
+        ...
+
+    async def aclose(self) -> None:
+        """Stop pulling and release everything; harmless when repeated."""
+        ...
+
+
+@runtime_checkable
+class UnbufferedSink(AudioSink, Protocol):
+    """A sink that takes the voice as the packets come: `delay` is "none", `write` is called, `pull` is not.
+
+    For files and recognition: without a playout buffer, hence without its delay; gaps are filled.
+    """
+
+    @property
+    def delay(self) -> Literal["none"]:
+        """Says to the transport that this sink is written to."""
+        ...
+
+    def write(self, pcm: Pcm, /) -> None:
+        """The next frames `[n, 1]` of the remote voice at `rate_hz`; must not wait."""
+        ...
