@@ -1,0 +1,73 @@
+"""How much delay a stream needs: one number per packet, arrival minus media time, and one cost.
+
+The target is the delay D that minimises `D + cost x share of frames later than D`. With a cost of 20 seconds one
+late frame in ten seconds is worth 40 ms of delay. A lost frame that in-band FEC can repair enters as one that came
+with the packet behind it, so the wait for FEC and the wait for jitter are one rule.
+"""
+
+from collections import deque
+
+import numpy as np
+
+WINDOW = 500  # packets that are looked back on
+LEARNING = WINDOW // 2  # packets until the start allowance is given up
+START_SECONDS = 0.0205  # room for one packet of FEC
+MARGIN_SECONDS = 0.0005
+BURST_WEIGHT = 0.02  # of a packet that comes right behind another: a stall is one event, not ten
+RECENT = 5  # packets whose fastest is a floor: a step of the delay is believed at once
+RECENT_SECONDS = 0.04  # that they must span
+RESTART_SECONDS = 1.0  # a step this large is another clock, not another path
+
+
+class Arrivals:
+    """Lateness of the last packets; `base_seconds` is the fastest path, `target_seconds` the delay above it.
+
+    `late_cost_seconds` is the delay that the loss of everything would be worth.
+    """
+
+    def __init__(self, late_cost_seconds: float, max_seconds: float) -> None:
+        self._cost, self._max = late_cost_seconds, max_seconds
+        self._offset, self._weight = np.zeros(WINDOW), np.zeros(WINDOW)
+        self._count = 0
+        self._recent: deque[tuple[float, float]] = deque(maxlen=RECENT)  # offset, arrival
+        self._heard: float | None = None
+        self.base_seconds = 0.0
+        self.target_seconds = START_SECONDS
+
+    def packet(self, offset: float, now: float, frame_seconds: float) -> None:
+        """A packet has arrived `offset` seconds behind its media time."""
+        gap = frame_seconds if self._heard is None else now - self._heard
+        self._heard = now
+        self._recent.append((offset, now))
+        if self._count and abs(self._floor() - self.base_seconds) > RESTART_SECONDS:
+            self._count = 0
+        self._add(offset, min(max(gap / frame_seconds, BURST_WEIGHT), 1.0))
+
+    def repairable(self, offset: float) -> None:
+        """A lost frame would have been brought by FEC `offset` seconds behind its media time."""
+        self._add(offset, 1.0)
+
+    def quiet_seconds(self, now: float) -> float:
+        """Time since the last packet."""
+        return float("inf") if self._heard is None else now - self._heard
+
+    def _floor(self) -> float:
+        """The fastest of the recent packets; the base as long as they are few or came in one burst."""
+        if len(self._recent) < RECENT or self._recent[-1][1] - self._recent[0][1] < RECENT_SECONDS:
+            return self.base_seconds
+        return min(offset for offset, _ in self._recent)
+
+    def _add(self, offset: float, weight: float) -> None:
+        at = self._count % WINDOW
+        self._offset[at], self._weight[at] = offset, weight
+        self._count += 1
+        used = min(self._count, WINDOW)
+        order = np.argsort(self._offset[:used])
+        offsets, weights = self._offset[order], self._weight[order]
+        later = weights.sum() - np.cumsum(weights)
+        best = int(np.argmin(offsets + self._cost / max(used, LEARNING) * later))
+        self.base_seconds = float(offsets[0])
+        target = max(float(offsets[best]), self._floor()) - self.base_seconds + MARGIN_SECONDS
+        if self._count < LEARNING:
+            target = max(target, START_SECONDS)
+        self.target_seconds = min(target, self._max)

@@ -1,0 +1,95 @@
+"""Speech that nobody sent: the last pitch period again and again, fading, and bridges between two known sides."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .tape import Mono
+
+SHORTEST_PERIOD, LONGEST_PERIOD = 0.0025, 0.015  # seconds: voices from 400 down to 67 Hz
+TEMPLATE_SECONDS = 0.010
+FADE_FROM_SECONDS, FADE_SECONDS = 0.020, 0.120  # full level, then down to nothing
+CONTEXT_SECONDS = 0.026  # of sound that an expansion looks at
+
+
+def best_match(template: Mono, region: Mono) -> tuple[int, float]:
+    """Where in `region` the `template` is found best, and the normalised correlation there (-1 to 1)."""
+    count = len(template)
+    products = np.correlate(region, template, "valid")
+    energy = np.cumsum(np.square(region, dtype=np.float64))
+    windows = energy[count - 1 :].copy()
+    windows[1:] -= energy[:-count]
+    scores = products / np.sqrt(np.maximum(windows, 1e-9))
+    best = int(np.argmax(scores))
+    return best, float(scores[best] / np.sqrt(float(template @ template) + 1e-9))
+
+
+def pitch_period(past: Mono, rate_hz: int, template_seconds: float = TEMPLATE_SECONDS) -> tuple[int, float]:
+    """Samples after which the end of `past` repeats itself, and how well it does (-1 to 1)."""
+    count = int(template_seconds * rate_hz)
+    short, long = int(SHORTEST_PERIOD * rate_hz), int(LONGEST_PERIOD * rate_hz)
+    position, match = best_match(past[-count:], past[len(past) - count - long : len(past) - short])
+    return long - position, match
+
+
+def crossfade(old: Mono, new: Mono, count: int) -> Mono:
+    """`new`, its first `count` samples faded in over those of `old`."""
+    out = new.copy()
+    count = min(count, len(old), len(new))
+    rise = np.arange(1, count + 1, dtype=np.float32) / np.float32(count + 1)
+    out[:count] = old[:count] + (new[:count] - old[:count]) * rise
+    return out
+
+
+class Expansion:
+    """Goes on behind `past` (at least 26 ms): its last pitch period, noise of the same spectrum as far as it is not
+    periodic, and a fade to silence from 20 to 140 ms. Deterministic.
+    """
+
+    def __init__(self, past: Mono, rate_hz: int) -> None:
+        self._rate_hz, self._position = rate_hz, 0
+        period, match = pitch_period(past, rate_hz)
+        seam = max(8, period // 4)
+        closing = crossfade(past[-seam:], past[-period - seam : -period], seam)
+        self._cycle = np.concatenate((past[-period:-seam], closing))
+        self._jump = float(past[-1] - past[-period - 1])
+        self._voiced = min(max((match - 0.4) / 0.4, 0.0), 1.0)
+        self._noise = _noise_like(past, rate_hz // 50) * np.float32(np.sqrt(1 - self._voiced**2))
+
+    @property
+    def faded(self) -> bool:
+        """Whether hardly anything is left to be heard."""
+        return bool(self._gain(np.array([self._position]))[0] < 0.1)
+
+    def take(self, count: int) -> Mono:
+        """The next `count` samples."""
+        position = np.arange(self._position, self._position + count)
+        self._position += count
+        pcm: NDArray[np.floating] = self._cycle[position % len(self._cycle)]
+        if position[0] < 0.002 * self._rate_hz or self._voiced < 1:
+            onset = np.minimum(position / (0.002 * self._rate_hz), 1)
+            pcm = pcm * (1 + onset * (self._voiced - 1)) + self._noise[position % len(self._noise)] * onset
+            pcm = pcm + self._jump * np.maximum(1 - position / (0.001 * self._rate_hz), 0)
+        return (pcm * self._gain(position)).astype(np.float32)
+
+    def _gain(self, position: NDArray[np.int64]) -> NDArray[np.float64]:
+        return np.clip(1 - (position / self._rate_hz - FADE_FROM_SECONDS) / FADE_SECONDS, 0, 1)
+
+
+def bridge(before: Expansion, future: Mono, count: int, rate_hz: int) -> Mono:
+    """`count` samples between two known sides, expanded from both and cross-faded."""
+    context = int(CONTEXT_SECONDS * rate_hz)
+    reverse = np.concatenate((np.zeros(context, np.float32), future[::-1]))
+    after = Expansion(reverse, rate_hz).take(count)[::-1]
+    fade = np.sin(np.linspace(0, np.pi / 2, count, dtype=np.float32)) ** 2
+    joined: Mono = before.take(count) * (1 - fade) + after * fade
+    return joined
+
+
+def _noise_like(past: Mono, count: int) -> Mono:
+    """Noise with the spectrum and level of the end of `past`; twice `count` long, and without a seam."""
+    magnitude = np.abs(np.fft.rfft(past[-count:] * np.hanning(count)))
+    phase = np.exp(2j * np.pi * np.random.default_rng(1).random(len(magnitude)))
+    noise = np.fft.irfft(magnitude * phase, count)
+    level = np.sqrt(np.mean(np.square(past[-count // 2 :])) / (np.mean(noise**2) + 1e-12))
+    cycle: Mono = (np.concatenate((noise, noise[::-1])) * level).astype(np.float32)
+    return cycle

@@ -1,0 +1,311 @@
+"""Adaptive playout of voice packets: everything is decided when the sound card pulls.
+
+Law of this module: no clock and no wait. `insert` keeps a packet, `pull` decides what is heard now. What is
+missing then is taken from FEC if the packet behind is there, bridged from both sides if some later one is, and
+expanded if nothing is; the decoder never hears of a loss, so a packet that is merely late decodes as it was
+sent. The wanted delay comes from `Arrivals`; what is too much or too little goes by edits: any length in
+silence, else one pitch period at a time.
+"""
+
+import math
+from collections import Counter
+from typing import Literal, Protocol
+
+import numpy as np
+
+from .arrivals import Arrivals
+from .errors import AudioError
+from .expansion import Expansion, bridge, crossfade
+from .packet_queue import Packet, PacketQueue
+from .playout_stats import PlayedSpans, PlayoutStats
+from .rtp_timeline import RTP_CLOCK_HZ
+from .tape import Mono, Tape
+from .time_scale import energy, lengthen, shorten
+
+PAST_SECONDS = 0.060
+LATE_COST_SECONDS = {"keep": 60.0, "drop": 20.0}
+EDIT_PAUSE_SECONDS = 0.030  # between two edits of sound, unless the delay is far too long
+FAST_EDIT_SECONDS = 0.060
+EDIT_SECONDS = 0.027  # of sound that an edit looks at
+MERGE_SECONDS = 0.005
+FLUSH_SECONDS = 0.008
+STALL_SECONDS, BURST_SECONDS = 0.050, 0.008  # after such a gap, packets in such a succession are one burst
+PULL_GAP_SECONDS = 0.1  # pulls this far off their rhythm have begun another one
+PULL_DRIFT = 1e-3  # how fast the earliest pull of a rhythm is forgotten
+
+
+class Decoder(Protocol):
+    """What turns payloads into mono PCM [frame] at the rate of the playout; `OpusDecoder` does.
+
+    Errors are AudioErrors.
+    """
+
+    def decode(self, payload: bytes) -> Mono: ...
+    def decode_fec(self, payload: bytes, samples: int) -> Mono: ...
+    def has_fec(self, payload: bytes) -> bool: ...
+    def frame_samples(self, payload: bytes) -> int: ...
+
+
+class PlayoutBuffer:
+    """Turns packets that come when they come into sound for whoever pulls it.
+
+    `decoder` decodes to mono at `rate_hz`. `late`: "keep" plays speech that comes after a stall late and comes
+    back slowly, "drop" leaves out what an expansion has already stood for. `max_delay_seconds` is a hard cap:
+    older packets are discarded, pulled or not. Single-threaded; `now` is any monotonic clock in seconds.
+    """
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        rate_hz: int = 48000,
+        *,
+        late: Literal["keep", "drop"] = "keep",
+        max_delay_seconds: float = 1.5,
+    ) -> None:
+        if late not in LATE_COST_SECONDS:
+            raise ValueError(f'late must be "keep" or "drop", not {late!r}')
+        if rate_hz < 8000 or RTP_CLOCK_HZ % rate_hz:
+            raise ValueError(f"rate_hz must be 8000 or more and divide {RTP_CLOCK_HZ}, not {rate_hz}")
+        if not 0.1 <= max_delay_seconds <= 10:
+            raise ValueError(f"max_delay_seconds must be 0.1 to 10, not {max_delay_seconds}")
+        self._decoder, self._rate_hz, self._keep_late = decoder, rate_hz, late == "keep"
+        self._scale = RTP_CLOCK_HZ // rate_hz  # ticks in a sample
+        self._packet_counts: Counter[str] = Counter()
+        self._sample_counts: Counter[str] = Counter()
+        self._queue = PacketQueue(max_delay_seconds, self._packet_counts)
+        self._arrivals = Arrivals(LATE_COST_SECONDS[late], max_delay_seconds)
+        self._tape = Tape(round(PAST_SECONDS * rate_hz), rate_hz // 2)
+        self._frame = rate_hz // 50  # samples of the newest decoded frame
+        self._playing = False
+        self._expansion: Expansion | None = None
+        self._inserted = 0  # samples expanded since the last frame: delay that was added
+        self._end_ticks = 0  # media time behind the last frame on the tape
+        self._repaired = -1  # newest packet whose FEC was told to the arrivals
+        self._edited, self._loudest = -math.inf, 1e-4
+        self._pulled, self._early = 0, math.inf  # samples, and when the first of them was due at the earliest
+        self._delay = 0.0
+        self._played = PlayedSpans()
+
+    def insert(self, sequence: int, timestamp: int, payload: bytes, now: float) -> None:
+        """Keeps a packet (raw RTP numbers) until it is due. Never raises; empty payloads are padding."""
+        if not payload:
+            return
+        self._packet_counts["received"] += 1
+        try:
+            samples = self._decoder.frame_samples(payload)
+        except AudioError:
+            self._packet_counts["malformed"] += 1
+            return
+        packet = self._queue.insert(sequence, timestamp, samples * self._scale, payload, now)
+        if packet is not None:
+            self._arrivals.packet(packet.offset, now, samples / self._rate_hz)
+
+    def pull(self, count: int, now: float) -> Mono:
+        """Exactly `count` samples [frame] to be played from `now` on; silence when there is nothing."""
+        due = self._due(count, now)
+        if self._queue.started:
+            self._fill(count, count, due)
+            self._edit(count, due)
+        self._sample_counts["silence"] += max(0, count - len(self._tape))
+        pcm = self._tape.take(count)
+        self._delay = now + count / self._rate_hz - self.media_seconds - self._arrivals.base_seconds
+        return pcm
+
+    def flush(self, now: float) -> None:
+        """Drops all that waits, behind a fade of 8 ms; goes on with the next packet that is inserted."""
+        count = round(FLUSH_SECONDS * self._rate_hz)
+        self._played.drop_last((len(self._tape) - count) * self._scale)
+        if self._playing:
+            if (short := count - len(self._tape)) > 0:
+                self._tape.append(self._expanding().take(short))
+            fall = np.cos(np.linspace(0, np.pi / 2, count, dtype=np.float32)) ** 2
+            self._tape.replace(self._tape.ready[:count] * fall)
+        self._queue.clear()
+        self._expansion, self._inserted, self._playing = None, 0, False
+
+    def reset(self) -> None:
+        """Another stream (a new SSRC) begins with the next packet; what waits is still played."""
+        self._queue.restart()
+
+    # ---- what happens next
+
+    def _due(self, count: int, now: float) -> float:
+        """When this pull could have come: cards pull twice in a row and then pause, loops are late."""
+        steady = now - self._pulled / self._rate_hz
+        if abs(steady - self._early) > PULL_GAP_SECONDS:
+            self._early = steady
+        self._early = min(steady, self._early + PULL_DRIFT * count / self._rate_hz)
+        due = self._early + self._pulled / self._rate_hz
+        self._pulled += count
+        return due
+
+    def _excess(self, block: int, now: float) -> int:
+        """Samples of delay that could go: the next packet is due at some pull and could be at an earlier one.
+
+        Delay between two pulls buys nothing, so whole blocks count, and what the last one leaves over.
+        """
+        waiting, seconds = len(self._tape), block / self._rate_hz
+        arrival = self._queue.next_ticks / RTP_CLOCK_HZ + self._arrivals.base_seconds
+        spare = now + waiting // block * seconds - arrival - self._arrivals.target_seconds
+        return waiting % block + block * math.floor(spare / seconds + 1e-6)
+
+    def _fill(self, wanted: int, block: int, now: float) -> None:
+        """Gets `wanted` samples ready: decoded, recovered, bridged or, with nothing to go on, expanded."""
+        while len(self._tape) < wanted:
+            head = self._queue.head()
+            if head is None:
+                return self._expand(block)
+            packet, hole = head
+            fec = hole > 0 and self._note_repair(packet)
+            excess = self._excess(block, now)
+            if self._worth_waiting(hole, fec and hole == 1, excess, now):
+                return self._expand(block)
+            if self._inserted >= self._frame and excess >= self._frame and (hole or not self._keep_late):
+                self._skip()  # the expansion has stood for it
+                continue
+            cut = self._inserted if self._inserted <= min(excess, self._frame * 7 // 10) else 0
+            self._decode(packet, hole, fec, cut)
+
+    def _worth_waiting(self, hole: int, fec: bool, excess: int, now: float) -> bool:
+        """Whether to expand though there is a packet."""
+        if not hole:
+            faded = self._expansion is not None and self._expansion.faded
+            return excess < 0 and (not self._playing or self._queue.paused or faded)
+        stalled = self._inserted > STALL_SECONDS * self._rate_hz
+        bursting = self._arrivals.quiet_seconds(now) < BURST_SECONDS
+        return (stalled and bursting) or (excess < 0 and not fec)
+
+    def _note_repair(self, packet: Packet) -> bool:
+        """Whether FEC brings the frame in front of `packet`; tells the arrivals, once, what delay that takes."""
+        fec = self._decoder.has_fec(packet.payload)
+        if fec and self._repaired != packet.number:
+            self._repaired = packet.number
+            self._arrivals.repairable(packet.offset + packet.duration / RTP_CLOCK_HZ)
+        return fec
+
+    def _skip(self) -> None:
+        start = self._queue.next_ticks
+        duration = self._queue.skip()
+        self._played.add(start, start + duration)
+        self._inserted = max(0, self._inserted - duration // self._scale)
+
+    # ---- sound for the tape
+
+    def _decode(self, packet: Packet, hole: int, fec: bool, cut: int) -> None:
+        """The next frame without its first `cut` samples, and something for what is missing in front of it."""
+        missing = (packet.ticks - self._queue.next_ticks) // self._scale if hole else 0
+        samples = packet.duration // self._scale
+        try:
+            if fec:
+                pcm, until = self._decoder.decode_fec(packet.payload, samples)[-missing:], packet.ticks
+                missing -= len(pcm)
+            else:
+                pcm, until = self._decoder.decode(packet.payload), packet.end
+        except AudioError:
+            return self._queue.drop(packet)
+        self._sample_counts["fec" if fec else "decoded"] += len(pcm)
+        self._sample_counts["concealed"] += missing
+        if missing > cut:
+            before, self._expansion = self._expanding(), None
+            self._end_ticks = self._queue.next_ticks
+            pcm = np.concatenate((bridge(before, pcm, missing - cut, self._rate_hz), pcm))
+        else:
+            pcm = pcm[cut - missing :]
+        self._frame = samples
+        self._append(pcm)
+        self._played.add(self._queue.next_ticks, until)
+        self._queue.use(packet, until=until)
+        self._end_ticks = until
+
+    def _append(self, pcm: Mono) -> None:
+        """Puts sound on the tape, merged with what has stood for it."""
+        merge = round(MERGE_SECONDS * self._rate_hz)
+        torn = self._queue.next_ticks != self._end_ticks
+        if not self._playing:
+            pcm = crossfade(np.zeros(merge, np.float32), pcm, merge)
+        elif torn or self._expansion is not None:
+            pcm = crossfade(self._expanding().take(merge), pcm, merge)
+        self._expansion, self._inserted, self._playing = None, 0, True
+        self._tape.append(pcm)
+
+    def _expanding(self) -> Expansion:
+        if self._expansion is None:
+            self._expansion = Expansion(self._tape.context, self._rate_hz)
+        return self._expansion
+
+    def _expand(self, block: int) -> None:
+        """Fills up the block without using up any content."""
+        count = block - len(self._tape)
+        if count <= 0 or not self._playing:
+            return
+        self._packet_counts["underruns"] += self._expansion is None
+        expansion = self._expanding()
+        self._sample_counts["silence" if expansion.faded else "expanded"] += count
+        self._tape.append(expansion.take(count))
+        self._inserted += count
+
+    # ---- time scale
+
+    def _edit(self, block: int, now: float) -> None:
+        """Brings the delay nearer to the target, unheard."""
+        excess = self._excess(block, now)
+        if excess == 0 or self._expansion is not None or not self._playing:
+            return
+        while excess > 0 and len(self._tape) < EDIT_SECONDS * self._rate_hz and self._contiguous():
+            self._fill(len(self._tape) + 1, block, now)
+        level = energy(self._tape.ready)
+        self._loudest = max(level, self._loudest * 0.999)
+        quiet = level < max(1e-5, self._loudest * 1e-4)
+        if quiet or now - self._edited >= EDIT_PAUSE_SECONDS or excess > FAST_EDIT_SECONDS * self._rate_hz:
+            self._scale_time(excess, block, now, quiet=quiet)
+
+    def _contiguous(self) -> bool:
+        head = self._queue.head()
+        return head is not None and head[1] == 0 and not self._queue.paused
+
+    def _scale_time(self, excess: int, block: int, now: float, *, quiet: bool) -> None:
+        before = len(self._tape)
+        if excess > 0:
+            pcm = shorten(self._tape.ready, excess, self._rate_hz, quiet=quiet)
+        elif before >= block:
+            most = min(-excess, self._frame)
+            pcm = lengthen(self._tape.context, before, most, self._rate_hz, quiet=quiet)
+        else:
+            return
+        if pcm is None:
+            return
+        self._tape.replace(pcm)
+        self._edited = now
+        self._packet_counts["edits"] += 1
+        self._sample_counts["removed" if len(pcm) < before else "added"] += abs(len(pcm) - before)
+
+    # ---- what others may know
+
+    @property
+    def media_seconds(self) -> float:
+        """Media time of the next sample that `pull` returns, on the stream's own clock."""
+        return (self._queue.next_ticks - len(self._tape) * self._scale) / RTP_CLOCK_HZ
+
+    @property
+    def delay_seconds(self) -> float:
+        """How far behind the fastest packet the sound is that was pulled last."""
+        return self._delay
+
+    @property
+    def target_seconds(self) -> float:
+        """How far behind it should be."""
+        return self._arrivals.target_seconds
+
+    def played_ms(self, timestamp: int, until: int | None = None) -> float:
+        """Milliseconds that were pulled of the media from one raw RTP timestamp (to another), made-up ones included.
+
+        What was flushed or discarded does not count. Good for the last 256 stretches of uninterrupted sound.
+        """
+        position = self._queue.next_ticks - len(self._tape) * self._scale
+        stop = position if until is None else min(position, self._queue.ticks(until))
+        return self._played.between(self._queue.ticks(timestamp), stop) * 1000 / RTP_CLOCK_HZ
+
+    @property
+    def stats(self) -> PlayoutStats:
+        """What has happened so far."""
+        return PlayoutStats.of(self._packet_counts, self._sample_counts, self._rate_hz)

@@ -1,0 +1,189 @@
+"""A voice, an encoder, a bad network and a sound card in virtual time: what the voice bench plays."""
+
+import random
+import shutil
+import subprocess
+import tempfile
+import time
+import wave
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.signal import resample_poly
+
+from rtc_audio.opus import OpusEncoder
+
+Mono = NDArray[np.float32]
+Delays = list[float | None]  # seconds for each packet; None: lost
+
+RTP_CLOCK_HZ = 48000
+PACKET_SECONDS = 0.020
+CODEC_SECONDS = 0.0265  # 20 ms framing and 6.5 ms look-ahead
+FIRST_SEQUENCE, FIRST_TIMESTAMP = 65400, 2**32 - 9600  # both wrap within the first seconds
+SHIPPED = Path(__file__).parent.parent / "rtc_transport" / "data" / "speech.wav"
+SENTENCES = (
+    (
+        "en-us",
+        "Good morning. I would like to book a table for four people, on Friday evening at half past seven.",
+    ),
+    (
+        "en-gb+f3",
+        "Certainly. Would you prefer to sit by the window, or somewhere in the quieter part of the room?",
+    ),
+    (
+        "en-us+m3",
+        "The window, please. One of us is allergic to nuts, so could you tell the kitchen about it?",
+    ),
+    (
+        "en-gb-scotland+f2",
+        "Of course, I have made a note of that. Your table is reserved; we look forward to it.",
+    ),
+)
+
+
+def speech(seconds: float) -> Mono:
+    """Several voices at 48 kHz, one second of silence in front: from espeak-ng, else the shipped file repeated."""
+    spoken = (
+        [_say(voice, text) for voice, text in SENTENCES] if shutil.which("espeak-ng") else [_read(SHIPPED)]
+    )
+    pause = np.zeros(RTP_CLOCK_HZ * 3 // 10, np.float32)
+    parts = [np.zeros(RTP_CLOCK_HZ, np.float32)]
+    while sum(map(len, parts)) < seconds * RTP_CLOCK_HZ:
+        parts += [spoken[len(parts) // 2 % len(spoken)], pause]
+    return np.concatenate(parts)[: round(seconds * RTP_CLOCK_HZ)]
+
+
+def _say(voice: str, text: str) -> Mono:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "speech.wav"
+        subprocess.run(["espeak-ng", "-v", voice, "-w", str(path), text], check=True, capture_output=True)
+        return _read(path)
+
+
+def _read(path: Path) -> Mono:
+    with wave.open(str(path)) as file:
+        rate_hz = file.getframerate()
+        pcm = np.frombuffer(file.readframes(file.getnframes()), np.int16).astype(np.float64)
+    loud = resample_poly(pcm, RTP_CLOCK_HZ, rate_hz)
+    return (loud * (0.05 / np.sqrt(np.mean(loud**2)))).astype(np.float32)
+
+
+def encode(pcm: Mono, **settings: Any) -> list[bytes]:
+    """20 ms packets; mono at 32 kb/s with FEC at 10 % unless the settings say otherwise."""
+    encoder = OpusEncoder(RTP_CLOCK_HZ, **({"bitrate_bps": 32_000, "expected_loss_percent": 10} | settings))
+    step = encoder.frame_samples
+    return [encoder.encode(pcm[at : at + step]) for at in range(0, len(pcm) - step + 1, step)]
+
+
+# ---- networks
+
+
+def lossy(count: int, share: float, seed: int) -> Delays:
+    rng = random.Random(seed)
+    return [None if rng.random() < share else 0.0 for _ in range(count)]
+
+
+def bursty(count: int, seed: int, *, share: float = 0.05, length: float = 3) -> Delays:
+    """Gilbert's model: bursts of `length` packets on average."""
+    rng, lost, delays = random.Random(seed), False, []
+    for _ in range(count):
+        lost = rng.random() >= 1 / length if lost else rng.random() < share / (1 - share) / length
+        delays.append(None if lost else 0.0)
+    return delays
+
+
+def jittery(count: int, most: float, seed: int, *, ordered: bool = True) -> Delays:
+    rng = random.Random(seed)
+    delays = [rng.random() * most for _ in range(count)]
+    for i in range(1, count if ordered else 0):
+        delays[i] = max(delays[i], delays[i - 1] - PACKET_SECONDS)
+    return list(delays)
+
+
+def both(first: Delays, second: Delays) -> Delays:
+    return [None if a is None or b is None else a + b for a, b in zip(first, second, strict=True)]
+
+
+def stalling(count: int, *, seconds: float = 0.2, every: float = 5.0, start: float = 3.6) -> Delays:
+    """Nothing arrives for `seconds`, then all of it at once."""
+    at = [
+        (i * PACKET_SECONDS - start) % every if i * PACKET_SECONDS >= start else every for i in range(count)
+    ]
+    return [seconds - late if late < seconds else 0.0 for late in at]
+
+
+def skewed(count: int, ppm: float) -> Delays:
+    """The sender's clock is `ppm` fast."""
+    return [-i * PACKET_SECONDS * ppm * 1e-6 for i in range(count)]
+
+
+# ---- playing
+
+
+class Engine(Protocol):
+    """What is fed by a network and pulled by a sound card."""
+
+    def insert(self, sequence: int, timestamp: int, payload: bytes, now: float) -> None: ...
+    def pull(self, count: int, now: float) -> Mono: ...
+    @property
+    def media_seconds(self) -> float: ...
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What came out of an engine."""
+
+    pcm: Mono
+    rate_hz: int
+    delay_ms: NDArray[np.float64]
+    """Mouth to ear at each pull, without sound cards and the network's own delay."""
+    microseconds: float
+    """CPU time of insert and pull for each pull."""
+
+    def median_ms(self) -> float:
+        return float(np.median(self.delay_ms[100:]))
+
+    def last_second_ms(self) -> float:
+        return float(np.median(self.delay_ms[-100:]))
+
+
+def play(engine: Engine, rate_hz: int, packets: Sequence[bytes], delays: Delays, seed: int) -> Heard:
+    """Runs packets through an engine: 10 ms pulls of random phase, up to 2 ms of host jitter, 0.3 % of 2 to 8 ms."""
+    rng = random.Random(seed)
+    arrivals = sorted(
+        (i * PACKET_SECONDS + delay + _host(rng), i) for i, delay in enumerate(delays) if delay is not None
+    )
+    phase, block = rng.random() * 0.01, rate_hz // 100
+    heard, delay_ms, at = [], [], 0
+    started = time.thread_time()
+    for pull in range(2 * len(packets)):
+        now = phase + pull * 0.01
+        while at < len(arrivals) and arrivals[at][0] <= now:
+            arrived, i = arrivals[at]
+            sequence, timestamp = FIRST_SEQUENCE + i & 0xFFFF, FIRST_TIMESTAMP + i * 960 & 0xFFFFFFFF
+            engine.insert(sequence, timestamp, packets[i], arrived)
+            at += 1
+        delay_ms.append((now - engine.media_seconds + FIRST_TIMESTAMP / RTP_CLOCK_HZ + CODEC_SECONDS) * 1e3)
+        heard.append(engine.pull(block, now))
+    cost = (time.thread_time() - started) / (2 * len(packets)) * 1e6
+    return Heard(np.concatenate(heard), rate_hz, np.array(delay_ms), cost)
+
+
+def _host(rng: random.Random) -> float:
+    return rng.uniform(0.002, 0.008) if rng.random() < 0.003 else rng.random() * 0.002
+
+
+# ---- judging
+
+
+def pesq_wb(reference: Mono, heard: Heard) -> float:
+    """PESQ-WB (ITU-T P.862.2) of what was heard against the 48 kHz original."""
+    from pesq import pesq
+
+    return float(
+        pesq(16000, resample_poly(reference, 1, 3), resample_poly(heard.pcm, 16000, heard.rate_hz), "wb")
+    )
