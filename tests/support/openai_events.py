@@ -1,0 +1,32 @@
+"""The published schema of server events (openai.types.realtime) as a strict check: no unknown type, no unknown field."""
+
+import functools
+from typing import Any, get_args
+
+from pydantic import BaseModel
+
+
+@functools.cache
+def _models() -> dict[str, type[BaseModel]]:
+    from openai.types.realtime import RealtimeServerEvent  # 1.4 s: only where it is used
+
+    union = get_args(get_args(RealtimeServerEvent)[0]) or get_args(RealtimeServerEvent)
+    return {get_args(model.model_fields["type"].annotation)[0]: model for model in union}
+
+
+def check_server_event(event: dict[str, Any]) -> None:
+    """Fails on an event the published schema does not have, or has otherwise."""
+    model = _models().get(event["type"])
+    assert model is not None, f"{event['type']} is no published server event"
+    unknown = _unknown_fields(model.model_validate(event), event["type"])
+    assert not unknown, f"unknown fields: {unknown}"
+
+
+def _unknown_fields(value: object, path: str) -> list[str]:
+    if isinstance(value, BaseModel):
+        extra = [f"{path}.{name}" for name in value.model_extra or ()]
+        named = ((name, getattr(value, name)) for name in type(value).model_fields)
+        return extra + [found for name, inner in named for found in _unknown_fields(inner, f"{path}.{name}")]
+    if isinstance(value, list):
+        return [found for i, inner in enumerate(value) for found in _unknown_fields(inner, f"{path}[{i}]")]
+    return []
