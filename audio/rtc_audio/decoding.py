@@ -106,4 +106,5 @@ def _samples(frame: av.AudioFrame) -> Pcm:
         layout = layout.astype(np.int16) - 128
     # Through float64: int32 has more digits than float32, and the scaling must not round twice.
     scale = 1.0 / 2 ** (8 * raw.dtype.itemsize - 1)
-    return (layout * scale).astype(np.float32)
+    pcm: Pcm = (layout * scale).astype(np.float32)
+    return pcm

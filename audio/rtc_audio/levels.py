@@ -150,6 +150,10 @@ class Seam:
             self._last = out[-1].copy()
         return out
 
+    def cut(self) -> None:
+        """Say that the next frames do not follow the last one: they are cross-faded."""
+        self._leaving, self._left, self._risen = self._last, 0, 0
+
     def _add_leaving(self, out: Pcm) -> None:
         part = self._rise[self._left : self._left + len(out)]
         out[: len(part)] += self._leaving * (1 - part)
