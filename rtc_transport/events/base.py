@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler
-from pydantic_core import CoreSchema, PydanticSerializationError, core_schema
+from pydantic_core import CoreSchema, core_schema
 
 from rtc_transport.errors import TransportError
 
@@ -43,7 +43,7 @@ class MalformedMessage(TransportError, ValueError):
     """
 
     def __init__(self, reason: str, size: int) -> None:
-        super().__init__(f"malformed message of {size} bytes or characters: {reason}")
+        super().__init__(f"malformed message of length {size}: {reason}")
         self.reason = reason
         self.size = size
 
@@ -117,9 +117,9 @@ class UnknownEvent(EventModel):
 def to_wire(model: WireModel) -> dict[str, Any]:
     """The JSON object of an event, item or configuration: given fields only, explicit None as null, `type` always.
 
-    Raises `TypeError` for values that JSON does not have (in unknown fields, the only unchecked ones).
+    Raises `TypeError` for what JSON does not have; only unknown fields can hold such, and none that came by the wire.
     """
     try:
         return model.model_dump(mode="json", exclude_unset=True)
-    except PydanticSerializationError as exc:
+    except ValueError as exc:  # pydantic's, or of a circular reference, or of half a character in a name
         raise TypeError(f"{type(model).__name__} cannot be written as JSON: {exc}") from exc

@@ -5,7 +5,7 @@ with dozens of errors, or with the first model that happens to fit.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -18,6 +18,8 @@ MAX_NESTING = 128
 """Levels of objects and arrays beyond which a message is refused: deeper ones cannot be written or copied again."""
 
 _SHOWN_ERRORS = 3
+_TOO_DEEP = f"nested deeper than {MAX_NESTING} levels"
+_BROKEN_NAME = "a field's name is not Unicode text"
 
 
 def parse_server_event(text: str | bytes) -> EventModel:
@@ -41,42 +43,54 @@ def parse_client_event(event: Mapping[str, Any] | str | bytes) -> EventModel:
     return _typed(dict(event), CLIENT_EVENTS, len(event))
 
 
-def _decode(text: str | bytes) -> dict[str, Any]:
+def _decode(message: str | bytes) -> dict[str, Any]:
     try:
-        # decoded here, because json.loads would guess UTF-16 and UTF-32
-        message = json.loads(text if isinstance(text, str) else text.decode())
+        text = (
+            message if isinstance(message, str) else message.decode()
+        )  # json.loads would guess UTF-16 and UTF-32
+        value = json.loads(text)
     except UnicodeDecodeError as exc:
-        raise MalformedMessage(f"not UTF-8 at byte {exc.start}", len(text)) from None
+        raise MalformedMessage(f"not UTF-8 at byte {exc.start}", len(message)) from None
     except json.JSONDecodeError as exc:
-        raise MalformedMessage(f"not JSON: {exc.msg} at character {exc.pos}", len(text)) from None
+        raise MalformedMessage(f"not JSON: {exc.msg} at character {exc.pos}", len(message)) from None
     except RecursionError:
-        raise MalformedMessage(f"nested deeper than {MAX_NESTING} levels", len(text)) from None
+        raise MalformedMessage(_TOO_DEEP, len(message)) from None
     except ValueError:  # sys.set_int_max_str_digits
-        raise MalformedMessage("a number with too many digits", len(text)) from None
-    if not isinstance(message, dict):
-        raise MalformedMessage(f"not an object but {type(message).__name__}", len(text))
-    if _brackets(text) > MAX_NESTING and _is_deep(message):
-        raise MalformedMessage(f"nested deeper than {MAX_NESTING} levels", len(text))
-    return message
+        raise MalformedMessage("a number with too many digits", len(message)) from None
+    if not isinstance(value, dict):
+        raise MalformedMessage(f"not an object but {type(value).__name__}", len(message))
+    if text.count("{") + text.count("[") > MAX_NESTING and _is_deep(value):
+        raise MalformedMessage(_TOO_DEEP, len(message))
+    if ("\\u" in text or not text.isascii()) and _has_broken_names(value):
+        raise MalformedMessage(_BROKEN_NAME, len(message))
+    return value
 
 
-def _brackets(text: str | bytes) -> int:
-    """Never less than the levels of nesting, and cheap."""
-    return text.count("{") + text.count("[") if isinstance(text, str) else text.count(b"{") + text.count(b"[")
-
-
-def _is_deep(message: dict[str, Any]) -> bool:
-    level: Iterable[Any] = (message,)
-    for _ in range(MAX_NESTING):
+def _levels(value: dict[str, Any]) -> Iterator[list[Any]]:
+    """The objects and arrays of a message, level by level."""
+    level: list[Any] = [value]
+    while level:
+        yield level
         level = [
             child
             for parent in level
             for child in (parent.values() if isinstance(parent, dict) else parent)
             if isinstance(child, dict | list)
         ]
-        if not level:
-            return False
-    return True
+
+
+def _is_deep(value: dict[str, Any]) -> bool:
+    return any(depth > MAX_NESTING for depth, _ in enumerate(_levels(value), start=1))
+
+
+def _has_broken_names(value: dict[str, Any]) -> bool:
+    """Half a surrogate pair in a name could not be written again; in a value, a piece of text, it can."""
+    try:
+        for level in _levels(value):
+            "".join(name for parent in level if isinstance(parent, dict) for name in parent).encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _typed(message: dict[str, Any], models: Mapping[str, type[EventModel]], size: int) -> EventModel:
@@ -97,8 +111,8 @@ def _typed(message: dict[str, Any], models: Mapping[str, type[EventModel]], size
 def _unknown(message: dict[str, Any], size: int) -> UnknownEvent:
     try:
         return UnknownEvent.model_validate(message)
-    except ValidationError:  # only the keys are checked
-        raise MalformedMessage("a field's name is not Unicode text", size) from None
+    except ValidationError:  # of a client's mapping; only the names are checked
+        raise MalformedMessage(_BROKEN_NAME, size) from None
 
 
 def _reason(error: ValidationError) -> str:
