@@ -77,6 +77,14 @@ class ErrorReport(TransportEvent):
     """The server event behind it, as it came."""
 
 
+class ClientEventSent(TransportEvent):
+    """A client event has been given to the control channel."""
+
+    type: Literal["client_event"] = "client_event"
+    event: dict[str, Any] = Field(repr=False)
+    """The event as it went out."""
+
+
 class Stats(TransportEvent):
     """The call's statistics, periodically if asked for."""
 
@@ -149,6 +157,20 @@ class InputTranscriptDone(TransportEvent):
     """The user's message."""
     content_index: int = 0
     """The part of it."""
+
+
+class InputAudio(TransportEvent):
+    """A piece of what is sent, mute and gain applied; only while somebody listens."""
+
+    type: Literal["input_audio"] = "input_audio"
+    pcm: Pcm
+    """float32 samples, `[frame, 1]`."""
+    rate_hz: int
+    """Frames per second."""
+
+    # as for `Audio`
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
 
 
 class SourceEnded(TransportEvent):
@@ -338,12 +360,14 @@ AnyTransportEvent = Annotated[
     | Connected
     | Disconnected
     | ErrorReport
+    | ClientEventSent
     | Stats
     | SessionUpdateMismatch
     | InputSpeechStarted
     | InputSpeechStopped
     | InputTranscriptDelta
     | InputTranscriptDone
+    | InputAudio
     | SourceEnded
     | TurnStarted
     | TurnDone
