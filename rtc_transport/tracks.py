@@ -79,7 +79,8 @@ class OutgoingTrack(MediaStreamTrack):
     """Reads PCM, encodes it and hands packets to aiortc at their time.
 
     RTP time follows the monotonic clock: after a stall of the event loop it skips to now, at most two packets back
-    to back. `on_error` is told of faults of `read` and of the encoder, once until a frame succeeds again.
+    to back, and `on_skip(samples)` is told what was left out. `on_error` is told of faults of `read` and of the
+    encoder, once until a frame succeeds again.
     """
 
     kind = "audio"
@@ -90,10 +91,12 @@ class OutgoingTrack(MediaStreamTrack):
         settings: OpusSettings | None = None,
         *,
         on_error: Callable[[Exception], None] | None = None,
+        on_skip: Callable[[int], None] | None = None,
     ) -> None:
         super().__init__()
         self._read = read
         self._on_error = on_error
+        self._on_skip = on_skip
         self._faulty = False
         self.packets_sent = 0
         self.bytes_sent = 0
@@ -121,8 +124,8 @@ class OutgoingTrack(MediaStreamTrack):
             if self.readyState != "live":
                 raise MediaStreamError
             wait, skipped = self._pacer.next(asyncio.get_running_loop().time())
-            self.skipped_frames += skipped
-            self._timestamp += skipped * self._frame_clock
+            if skipped:
+                self._skip(skipped)
             if wait > 0:
                 await asyncio.sleep(wait)
             payload = self._next_payload()
@@ -134,6 +137,12 @@ class OutgoingTrack(MediaStreamTrack):
             self.packets_sent += 1
             self.bytes_sent += len(payload)
             return packet
+
+    def _skip(self, frames: int) -> None:
+        self.skipped_frames += frames
+        self._timestamp += frames * self._frame_clock
+        if self._on_skip is not None:
+            self._on_skip(frames * self._samples)
 
     def _next_payload(self) -> bytes | None:
         try:

@@ -1,0 +1,95 @@
+"""What a call is like at a moment: an immutable snapshot of everything that is counted anyway."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from rtc_audio.playout_stats import PlayoutStats
+
+from .errors import Stage
+
+if TYPE_CHECKING:
+    from rtc_audio.uplink import Uplink
+
+    from .call import Call
+    from .voice import RemoteVoice
+
+STAGES: tuple[Stage, ...] = ("key", "signaling", "ice", "dtls", "channel", "session")
+
+
+@dataclass(frozen=True)
+class CallStats:
+    """Counts are since the call began; a field is None where nothing is known yet."""
+
+    connect_seconds: Mapping[Stage, float] = field(default_factory=dict)
+    """How long each stage of the connect took."""
+    packets_sent: int = 0
+    """RTP packets that left."""
+    bytes_sent: int = 0
+    """Opus payload in them."""
+    skipped_frames: int = 0
+    """Frames that were not sent because the event loop was late."""
+    packets_received: int = 0
+    """RTP packets that came."""
+    packets_lost: int = 0
+    """RTP packets that did not come, by their numbers."""
+    jitter_ms: float = 0.0
+    """Interarrival jitter (RFC 3550)."""
+    rtt_ms: float | None = None
+    """Round trip by receiver reports."""
+    peer_loss: float | None = None
+    """Share of our packets that the peer missed lately, 0 to 1."""
+    playout_delay_ms: float = 0.0
+    """How long sound waits between its arrival and its playing."""
+    playout_target_ms: float = 0.0
+    """The delay that the playout aims at."""
+    playout: PlayoutStats = field(default_factory=PlayoutStats)
+    """What the playout made of it."""
+    source_errors: int = 0
+    """Reads of the source that failed."""
+    dropped_packets: int = 0
+    """Packets dropped because the voice had been interrupted."""
+    response_latency_ms: float | None = None
+    """From the end of the user's last words to the first audible sample of the answer, the latest one."""
+
+
+def collect(
+    call: "Call | None",
+    voice: "RemoteVoice",
+    uplink: "Uplink",
+    marks: Mapping[str, float],
+    *,
+    response_latency_seconds: float | None = None,
+) -> CallStats:
+    """The snapshot. `marks` are the times at which stages were done, in seconds of one clock, from "began" on."""
+    if call is None:
+        return CallStats(connect_seconds=durations(marks))
+    reception = call.peer.receiver.reception
+    return CallStats(
+        connect_seconds=durations(marks),
+        packets_sent=call.track.packets_sent,
+        bytes_sent=call.track.bytes_sent,
+        skipped_frames=call.track.skipped_frames,
+        packets_received=reception.packets_received,
+        packets_lost=max(0, reception.packets_lost),
+        jitter_ms=1000 * reception.jitter_seconds,
+        rtt_ms=None if call.rtt_seconds is None else 1000 * call.rtt_seconds,
+        peer_loss=call.peer_loss,
+        playout_delay_ms=1000 * voice.delay_seconds,
+        playout_target_ms=1000 * voice.target_seconds,
+        playout=voice.stats,
+        source_errors=uplink.source_errors,
+        dropped_packets=voice.dropped_packets,
+        response_latency_ms=None if response_latency_seconds is None else 1000 * response_latency_seconds,
+    )
+
+
+def durations(marks: Mapping[str, float]) -> dict[Stage, float]:
+    """How long each stage took, of those that were done, in order."""
+    before = marks.get("began", 0.0)
+    spans: dict[Stage, float] = {}
+    for stage in STAGES:
+        if stage in marks:
+            spans[stage] = max(0.0, marks[stage] - before)
+            before = max(before, marks[stage])
+    return spans

@@ -1,0 +1,193 @@
+"""The remote voice from arriving packets to the sink that plays it.
+
+A sink that pulls is served by an adaptive playout buffer; one with ``delay="none"`` is written to as the packets
+come. Without a sink the voice is drained all the same, so that positions and events do not depend on somebody
+listening. Everything runs on the event loop.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtc_audio.opus import RATES_HZ
+from rtc_audio.playout_stats import PlayoutStats
+from rtc_audio.ports import AudioSink, Pcm
+from rtc_audio.resampler import PullResampler, StreamResampler
+from rtc_audio.sinks import NullSink
+
+from .protocol import Playback
+from .voice_paths import BufferedPath, DirectPath
+
+logger = logging.getLogger("rtc_transport.voice")
+
+AUDIBLE_PEAK = 10 ** (-55 / 20)
+AUDIBLE_TAIL_SECONDS = 0.1
+RTP_TICKS_PER_MS = 48
+
+Tap = Callable[[Pcm, int], None]
+"""tap(pcm [n, 1], rate_hz): what is handed to the sink, as it is handed over."""
+
+
+class RemoteVoice:
+    """A `VoiceInput` that serves one sink after another; `begin` and `end` frame a call.
+
+    `late` says what happens to speech that arrives after a stall: "keep" plays it late, "drop" skips it.
+    `on_error` is told of sinks that raise.
+    """
+
+    def __init__(
+        self, *, late: Literal["keep", "drop"] = "keep", on_error: Callable[[Exception], None] | None = None
+    ) -> None:
+        self._late: Literal["keep", "drop"] = late
+        self._on_error = on_error
+        self.tap: Tap | None = None
+        self._sink: AudioSink = NullSink()
+        self._running = False
+        self._path: BufferedPath | DirectPath = BufferedPath(48000, late)
+        self._drop_until: float | None = None
+        self._newest: int | None = None
+        self._mark: int | None = None
+        self._audible_at = float("-inf")
+        self.dropped_packets = 0
+        """Packets that came while an interruption was dropping them."""
+
+    # ---- the call
+
+    async def begin(self, sink: AudioSink | None) -> None:
+        """Starts `sink` (None: the voice is drained) with fresh buffers; what its start raises comes out."""
+        self._drop_until = self._newest = self._mark = None
+        self._audible_at = float("-inf")
+        await self._use(sink or NullSink())
+        self._running = True
+
+    async def exchange(self, sink: AudioSink | None) -> None:
+        """Goes on with another sink; if it cannot be started, the old one stays and its error comes out."""
+        old = self._sink
+        if self._running:
+            await self._use(sink or NullSink())
+            await self._close_sink(old)
+
+    async def end(self) -> None:
+        """Stops the sink and what waits for it; idempotent."""
+        if self._running:
+            self._running = False
+            self._path.close()
+            await self._close_sink(self._sink)
+
+    async def _use(self, sink: AudioSink) -> None:
+        rate_hz = sink.rate_hz if sink.rate_hz in RATES_HZ else 48000
+        if getattr(sink, "delay", "adaptive") == "none":
+            convert = StreamResampler(rate_hz, sink.rate_hz).push if rate_hz != sink.rate_hz else None
+            path: BufferedPath | DirectPath = DirectPath(
+                rate_hz, lambda pcm: self._write(sink, pcm if convert is None else convert(pcm))
+            )
+            await sink.start(lambda n: np.zeros((n, 1), np.float32))
+        else:
+            path = buffered = BufferedPath(rate_hz, self._late)
+            take = PullResampler(lambda n: buffered.pull(n)[:, None], rate_hz, sink.rate_hz).pull
+            await sink.start(lambda n: self._handed_over(take(n), sink.rate_hz))
+        self._path.close()
+        self._path, self._sink = path, sink
+
+    async def _close_sink(self, sink: AudioSink) -> None:
+        try:
+            await sink.aclose()
+        except Exception as error:  # noqa: BLE001 - the application's sink: reported, the call is not its victim
+            self._report(error)
+
+    def _write(self, sink: Any, pcm: NDArray[np.float32]) -> None:
+        try:
+            sink.write(self._handed_over(pcm, sink.rate_hz))
+        except Exception as error:  # noqa: BLE001 - the application's sink: reported, the media path goes on
+            self._report(error)
+
+    def _handed_over(self, pcm: NDArray[np.float32], rate_hz: int) -> Pcm:
+        if pcm.size and float(np.abs(pcm).max()) > AUDIBLE_PEAK:
+            self._audible_at = _now()
+        shaped: Pcm = pcm.reshape(-1, 1)
+        if self.tap is not None:
+            self.tap(shaped, rate_hz)
+        return shaped
+
+    def _report(self, error: Exception) -> None:
+        if self._on_error is not None:
+            self._on_error(error)
+
+    # ---- VoiceInput
+
+    def packet(self, sequence: int, timestamp: int, payload: bytes, now: float) -> None:
+        """An arriving Opus packet."""
+        self._newest = timestamp
+        if self._dropping(now):
+            self.dropped_packets += 1
+        else:
+            self._path.packet(sequence, timestamp, payload, now)
+
+    def restart(self) -> None:
+        """A new stream of packets begins."""
+        self._mark = None
+        self._path.restart()
+
+    def decoded(self, pcm: NDArray[np.float32], rate_hz: int, now: float) -> None:
+        """PCM of the stock receiver."""
+        if self._dropping(now):
+            self.dropped_packets += 1
+        else:
+            self._path.decoded(pcm, rate_hz, now)
+
+    def _dropping(self, now: float) -> bool:
+        if self._drop_until is not None and now >= self._drop_until:
+            self._drop_until = None
+        return self._drop_until is not None
+
+    # ---- what the conversation asks
+
+    def stop(self, drop_until: float | None) -> None:
+        """Fades out what plays and drops what waits; drops what comes until `drop_until` or `resume()`."""
+        self._path.flush()
+        self._drop_until = drop_until
+
+    def resume(self) -> None:
+        """Plays again what comes."""
+        self._drop_until = None
+
+    def mark(self) -> None:
+        """The voice of a response begins with what comes now."""
+        self._mark = self._newest
+
+    def playback(self) -> Playback:
+        """What has come and been played since `mark()`, and whether the voice can be heard now."""
+        if self._mark is None or self._newest is None:
+            return Playback()
+        received = (self._newest - self._mark) & 0xFFFFFFFF
+        received = received if received < 1 << 31 else 0
+        latency_ms = 1000 * float(getattr(self._sink, "latency_seconds", 0.0))
+        played = self._path.played_ms(self._mark, received) - latency_ms
+        return Playback(
+            played_ms=max(0, round(played)),
+            received_ms=received // RTP_TICKS_PER_MS,
+            playing=_now() - self._audible_at < AUDIBLE_TAIL_SECONDS,
+        )
+
+    @property
+    def stats(self) -> PlayoutStats:
+        """The playout's counters."""
+        return self._path.stats
+
+    @property
+    def delay_seconds(self) -> float:
+        """How long sound waits between its arrival and its playing, at the moment."""
+        return self._path.delay_seconds
+
+    @property
+    def target_seconds(self) -> float:
+        """The delay that the playout aims at."""
+        return self._path.target_seconds
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
