@@ -132,6 +132,11 @@ class Session:
         """The next `count` samples of the model's voice, silence where it says nothing."""
         return self._world.voice.read(count)
 
+    @property
+    def speaking(self) -> bool:
+        """Whether there is voice under way or to come."""
+        return self._world.voice.busy
+
     def tick(self, now: float) -> None:
         """Lets time pass; to be called every 20 ms or so."""
         self._on_edges(self._input.fill_gap(now), now)

@@ -73,6 +73,11 @@ class Voice:
         return next((line.response_id for line in self._lines if line.started), None)
 
     @property
+    def busy(self) -> bool:
+        """Whether a response has sound that was not sent to its end."""
+        return bool(self._lines)
+
+    @property
     def buffered_seconds(self) -> float:
         """What is still to be sent."""
         return sum(line.buffered for line in self._lines) / RATE_HZ

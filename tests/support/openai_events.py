@@ -1,4 +1,4 @@
-"""The published schema of server events (openai.types.realtime) as a strict check: no unknown type, no unknown field."""
+"""The published schema of server events (openai.types.realtime) as a strict check: unknown types and fields fail."""
 
 import functools
 from typing import Any, get_args
