@@ -48,10 +48,13 @@ class SessionConfig(SessionFields, TypedModel):
             return config
         if config is None:
             return cls()
-        if not isinstance(config, Mapping) or not all(isinstance(name, str) for name in config):
+        if not isinstance(config, Mapping):
             raise ConfigError(
                 f"session must be a SessionConfig or a dict of fields, not {type(config).__name__}"
             )
+        for name in config:
+            if not isinstance(name, str):
+                raise ConfigError(f"the names of session's fields must be text, not {type(name).__name__}")
         return cls(**config)
 
     @classmethod

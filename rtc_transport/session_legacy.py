@@ -1,5 +1,6 @@
 """The flat field names of the beta API, translated into the session object of today."""
 
+import inspect
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -38,7 +39,11 @@ def translated(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _warn(text: str) -> None:
-    warnings.warn(text, DeprecationWarning, stacklevel=4)  # the caller of SessionConfig(...)
+    """Warns at the line outside of this package that gave the configuration; else the warning would not be shown."""
+    frame, depth = inspect.currentframe(), 1
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("rtc_transport."):
+        frame, depth = frame.f_back, depth + 1
+    warnings.warn(text, DeprecationWarning, stacklevel=depth)
 
 
 def _modern(name: str, value: Any) -> Any:

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
@@ -29,6 +29,8 @@ JSON = st.recursive(
     max_leaves=8,
 )
 
+FUZZ = settings(deadline=None, derandomize=True, max_examples=200)  # validators are built on first use
+
 SAMPLES: dict[str, Any] = {
     "item": UserMessage(content=[ContentPart(type="input_text", text="Hi")]),
     "response": Response(id="resp_1", output=[UserMessage(content=[])], usage={"total_tokens": 3}),
@@ -50,12 +52,14 @@ def check(event: EventModel, message: Any) -> None:
     json.dumps(to_wire(event))
 
 
+@FUZZ
 @given(st.binary(max_size=64) | TEXT)
 def test_any_bytes_and_any_text(message: bytes | str) -> None:
     with pytest.raises(MalformedMessage):
         parse_server_event(message)
 
 
+@FUZZ
 @given(TEXT, st.dictionaries(KEYS, JSON, max_size=5))
 def test_any_object_with_a_type(kind: str, fields: dict[str, Any]) -> None:
     message = {**fields, "type": kind}
@@ -68,6 +72,7 @@ def test_any_object_with_a_type(kind: str, fields: dict[str, Any]) -> None:
         check(event, message)
 
 
+@FUZZ
 @given(st.sampled_from(sorted(SERVER_EVENTS)), st.data())
 def test_known_events_with_one_field_changed(kind: str, data: st.DataObject) -> None:
     message = sample(SERVER_EVENTS[kind], kind)
@@ -78,12 +83,14 @@ def test_known_events_with_one_field_changed(kind: str, data: st.DataObject) -> 
     check(parse_server_event(json.dumps(message)), message)
 
 
+@FUZZ
 @given(st.sampled_from(sorted(SERVER_EVENTS)), JSON)
 def test_known_events_with_any_content(kind: str, content: Any) -> None:
     message = dict.fromkeys(SERVER_EVENTS[kind].model_fields, content) | {"type": kind}
     check(parse_server_event(json.dumps(message)), message)
 
 
+@FUZZ
 @given(st.dictionaries(KEYS, JSON, max_size=5))
 def test_any_mapping_of_a_client(fields: dict[str, Any]) -> None:
     message = {**fields, "type": "response.create"}
