@@ -20,11 +20,6 @@ from .errors import (
 from .models import ClientSecret, SdpAnswer
 from .urls import DEFAULT_BASE_URL
 
-if TYPE_CHECKING:
-    from .client import SdpClient
-    from .keys import EphemeralKeyProvider, mint_client_secret
-    from .server import CallHandler, SignalingServer, create_app
-
 __all__ = [
     "DEFAULT_BASE_URL",
     "CallHandler",
@@ -56,13 +51,18 @@ _MODULE_OF = {
     "create_app": "server",
 }
 
+if TYPE_CHECKING:
+    from .client import SdpClient
+    from .keys import EphemeralKeyProvider, mint_client_secret
+    from .server import CallHandler, SignalingServer, create_app
+else:  # hidden from type checkers, to which it would make any name exist
 
-def __getattr__(name: str) -> object:
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(import_module(f".{_MODULE_OF[name]}", __name__), name)
-    globals()[name] = value  # asked for once
-    return value
+    def __getattr__(name: str) -> object:
+        if name not in _MODULE_OF:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value: object = getattr(import_module(f".{_MODULE_OF[name]}", __name__), name)
+        globals()[name] = value  # asked for once
+        return value
 
 
 def __dir__() -> list[str]:

@@ -17,6 +17,7 @@ from typing import Protocol, Self
 from urllib.parse import quote
 
 from aiohttp import web
+from aiohttp.http import HttpProcessingError
 from aiohttp.typedefs import Handler, Middleware
 
 from .errors import CallRejected, SignalingError
@@ -201,8 +202,8 @@ async def _read_call(request: web.Request) -> tuple[str, dict[str, object] | Non
 async def _read_parts(request: web.Request) -> dict[str, bytes]:
     try:
         form = await request.post()
-    # aiohttp's ways to say that a body is no form, or one with an unknown charset or transfer encoding
-    except (ValueError, LookupError, RuntimeError, AssertionError) as error:
+    # aiohttp's ways to say that a body is no form, or one with bad headers, charset or transfer encoding
+    except (HttpProcessingError, ValueError, LookupError, RuntimeError, AssertionError) as error:
         raise CallRejected("The body is not multipart/form-data.", code="invalid_body") from error
     return {name: _content(value) for name, value in form.items()}
 

@@ -1,0 +1,515 @@
+import asyncio
+import io
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rtc_signaling import (
+    CallRejected,
+    RequestRejected,
+    SdpClient,
+    SignalingError,
+    SignalingServer,
+    SignalingTimeout,
+    create_app,
+    mint_client_secret,
+)
+from rtc_signaling.server_requests import read_call_session, read_offer, read_secret_request
+from support.raw_http import raw_server
+
+OFFER = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\n"
+ANSWER = "v=0\r\ns=answer\r\n"
+KEY = "sk-test"
+BEARER = {"Authorization": f"Bearer {KEY}"}
+SDP = BEARER | {"Content-Type": "application/sdp"}
+CALLS = "/realtime/calls"
+SECRETS = "/realtime/client_secrets"
+
+
+class Calls:
+    """A call handler that remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, dict[str, object] | None, bool]] = []
+        self.open: set[str] = set()
+        self.error: Exception | None = None
+        self.wait: asyncio.Event | None = None
+        self.started = asyncio.Event()
+        self.cancelled = asyncio.Event()
+
+    async def answer(
+        self, offer_sdp: str, session: dict[str, object] | None, secret: bool
+    ) -> tuple[str, str]:
+        self.started.set()
+        if self.wait is not None:
+            try:
+                await self.wait.wait()
+            except asyncio.CancelledError:
+                self.cancelled.set()
+                raise
+        if self.error is not None:
+            raise self.error
+        self.asked.append((offer_sdp, session, secret))
+        call_id = f"rtc_{len(self.asked)}"
+        self.open.add(call_id)
+        return call_id, ANSWER
+
+    async def hangup(self, call_id: str) -> bool:
+        known = call_id in self.open
+        self.open.discard(call_id)
+        return known
+
+
+@pytest.fixture
+def calls() -> Calls:
+    return Calls()
+
+
+@asynccontextmanager
+async def serving(app: web.Application) -> AsyncIterator[tuple[str, aiohttp.ClientSession]]:
+    async with SignalingServer(app) as server, aiohttp.ClientSession() as http:
+        yield server.url, http
+
+
+@pytest.fixture
+async def served(calls: Calls) -> AsyncIterator[tuple[str, aiohttp.ClientSession]]:
+    async with serving(create_app(calls, keys=[KEY])) as url_and_http:
+        yield url_and_http
+
+
+async def error_of(response: aiohttp.ClientResponse) -> dict[str, Any]:
+    """The error of a response, checked for the shape that every error of the service has."""
+    assert response.content_type == "application/json"
+    assert response.headers["x-request-id"].startswith("req_")
+    assert response.headers["Access-Control-Allow-Origin"] == "*"
+    body = await response.json()
+    assert set(body) == {"error"}
+    assert set(body["error"]) == {"message", "type", "code", "param"}
+    error: dict[str, Any] = body["error"]
+    return error
+
+
+async def test_a_raw_offer_opens_a_call(calls: Calls, served: tuple[str, aiohttp.ClientSession]) -> None:
+    url, http = served
+    async with http.post(url + CALLS, data=OFFER, headers=SDP) as response:
+        assert response.status == 201
+        assert response.content_type == "application/sdp"
+        assert response.headers["Location"] == "/v1/realtime/calls/rtc_1"
+        assert await response.text() == ANSWER
+    assert calls.asked == [(OFFER, None, False)]
+
+
+async def test_our_client_gets_through_in_both_forms(calls: Calls) -> None:
+    async with (
+        SignalingServer(create_app(calls, keys=[KEY])) as server,
+        SdpClient(base_url=server.url) as client,
+    ):
+        answer = await client.exchange(OFFER, key=KEY, session={"model": "m", "tools": [], "voice": None})
+        secret = await mint_client_secret(KEY, session={"model": "bound"}, base_url=server.url)
+        await client.exchange(OFFER, key=secret.value, session={"model": "ignored"})
+        assert answer.call_id == "rtc_1"
+        await client.hangup("rtc_1", key=KEY)
+        with pytest.raises(RequestRejected, match="404 Not Found: There is no call of this id"):
+            await client.hangup("rtc_1", key=KEY)
+    assert calls.asked == [
+        (OFFER, {"type": "realtime", "model": "m", "tools": [], "voice": None}, False),
+        (OFFER, {"type": "realtime", "model": "bound"}, True),
+    ]
+
+
+@pytest.mark.parametrize("filename", [None, "offer.sdp"])
+async def test_form_parts_may_come_as_text_or_as_files(
+    calls: Calls, served: tuple[str, aiohttp.ClientSession], filename: str | None
+) -> None:
+    url, http = served
+    form = aiohttp.FormData()
+    form.add_field("sdp", OFFER, filename=filename, content_type="application/sdp")
+    form.add_field("session", '{"type": "transcription"}', content_type="text/plain")
+    async with http.post(url + CALLS, data=form, headers=BEARER) as response:
+        assert response.status == 201
+    assert calls.asked == [(OFFER, {"type": "transcription"}, False)]
+
+
+async def test_a_changed_session_does_not_change_what_the_secret_is_bound_to(calls: Calls) -> None:
+    async with SignalingServer(create_app(calls)) as server, SdpClient(base_url=server.url) as client:
+        secret = await mint_client_secret(KEY, session={"audio": {"output": {}}}, base_url=server.url)
+        for _ in range(2):
+            await client.exchange(OFFER, key=secret.value, session={})
+            (_, session, _) = calls.asked[-1]
+            assert session == {"type": "realtime", "model": "gpt-realtime", "audio": {"output": {}}}
+            session["audio"] = None
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "status", "code", "param"),
+    [
+        ("application/sdp", b"", 400, "invalid_offer", "sdp"),
+        ("application/sdp", b" \r\n", 400, "invalid_offer", "sdp"),
+        ("application/sdp", b"hello", 400, "invalid_offer", "sdp"),
+        ("application/sdp", b"\xff\xfe", 400, "invalid_offer", "sdp"),
+        ("application/sdp", b"v=0\r\n" * 300_000, 413, "request_too_large", None),
+        ("application/json", b"{}", 415, "unsupported_content_type", None),
+        ("text/plain", OFFER.encode(), 415, "unsupported_content_type", None),
+        ("multipart/form-data", b"", 400, "invalid_body", None),
+        ("multipart/form-data; boundary=x", b"nonsense", 400, "invalid_body", None),
+        ("multipart/form-data; boundary=x", b"--x--\r\n", 400, "missing_required_parameter", "sdp"),
+    ],
+)
+async def test_what_is_no_offer_is_refused(
+    served: tuple[str, aiohttp.ClientSession],
+    content_type: str,
+    body: bytes,
+    status: int,
+    code: str,
+    param: str | None,
+) -> None:
+    url, http = served
+    headers = BEARER | {"Content-Type": content_type}
+    async with http.post(url + CALLS, data=io.BytesIO(body), headers=headers) as response:
+        assert response.status == status
+        error = await error_of(response)
+    assert (error["code"], error["param"]) == (code, param)
+
+
+@pytest.mark.parametrize(
+    ("session", "code", "param"),
+    [
+        (b"nonsense", "invalid_json", "session"),
+        (b"[]", "invalid_json", "session"),
+        (b'{"type": NaN}', "invalid_json", "session"),
+        (b"[" * 100_000, "invalid_json", "session"),
+        (b"{}", "missing_required_parameter", "session.type"),
+        (b'{"type": "chat", "model": "m"}', "invalid_value", "session.type"),
+        (b'{"type": ["realtime"], "model": "m"}', "invalid_value", "session.type"),
+        (b'{"type": "realtime"}', "missing_required_parameter", "session.model"),
+        (b'{"type": "realtime", "model": ""}', "missing_required_parameter", "session.model"),
+        (b'{"type": "realtime", "model": 5}', "invalid_value", "session.model"),
+    ],
+)
+def test_what_is_no_session_is_refused(session: bytes, code: str, param: str) -> None:
+    with pytest.raises(CallRejected) as caught:
+        read_call_session(session)
+    assert (caught.value.status, caught.value.code, caught.value.param) == (400, code, param)
+
+
+def test_a_byte_order_mark_before_the_offer_is_dropped() -> None:
+    assert read_offer(b"\xef\xbb\xbf" + OFFER.encode()) == OFFER
+
+
+@settings(deadline=None, derandomize=True)
+@given(st.binary(max_size=200))
+def test_no_body_crashes_a_reader(content: bytes) -> None:
+    for read in (read_offer, read_call_session, read_secret_request):
+        try:
+            read(content)
+        except CallRejected as rejected:
+            status = rejected.status
+        else:
+            status = 200
+        assert status in (200, 400)
+
+
+@settings(deadline=None, derandomize=True)
+@given(st.binary(max_size=200))
+async def test_no_multipart_body_crashes_the_server(content: bytes) -> None:
+    form = b"--x\r\nContent-Disposition: form-data; name=sdp\r\n" + content + b"\r\n--x--\r\n"
+    async with serving(create_app(Calls())) as (url, http):
+        headers = BEARER | {"Content-Type": "multipart/form-data; boundary=x"}
+        async with http.post(url + CALLS, data=form, headers=headers) as response:
+            assert response.status in (201, 400)
+
+
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "Basic abc"}])
+@pytest.mark.parametrize("path", [CALLS, SECRETS, CALLS + "/rtc_1/hangup"])
+async def test_without_a_key_there_is_401_everywhere(
+    served: tuple[str, aiohttp.ClientSession], path: str, headers: dict[str, str]
+) -> None:
+    url, http = served
+    async with http.post(url + path, headers=headers) as response:
+        assert response.status == 401
+        assert (await error_of(response))["code"] == "missing_api_key"
+
+
+async def test_expired_secrets_are_refused_even_where_any_key_passes(calls: Calls) -> None:
+    now = 1_000.0
+    app = create_app(calls, now=lambda: now)
+    async with SignalingServer(app) as server, SdpClient(base_url=server.url) as client:
+        secret = await mint_client_secret("whatever", expires_after_seconds=10, base_url=server.url)
+        assert secret.expires_at == 1_010
+        await client.exchange(OFFER, key=secret.value, session={})
+        await client.exchange(OFFER, key="ek_somebody-elses", session={})
+        now = 1_010
+        with pytest.raises(RequestRejected, match="The client secret has expired") as caught:
+            await client.exchange(OFFER, key=secret.value, session={})
+    assert caught.value.code == "expired_client_secret"
+
+
+async def test_a_client_secret_cannot_mint_another(calls: Calls) -> None:
+    async with SignalingServer(create_app(calls)) as server:
+        secret = await mint_client_secret(KEY, base_url=server.url)
+        with pytest.raises(RequestRejected, match="403 Forbidden"):
+            await mint_client_secret(secret, base_url=server.url)
+
+
+async def test_a_client_secret_comes_with_the_session_and_its_defaults(
+    served: tuple[str, aiohttp.ClientSession],
+) -> None:
+    url, http = served
+    before = time.time()
+    async with http.post(url + SECRETS, headers=BEARER) as response:
+        assert response.status == 200
+        body = await response.json()
+    assert body["value"].startswith("ek_")
+    assert before + 598 <= body["expires_at"] <= time.time() + 600
+    session = body["session"]
+    assert session.pop("id").startswith("sess_")
+    assert session == {"object": "realtime.session", "type": "realtime", "model": "gpt-realtime"}
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "param"),
+    [
+        ("[]", "invalid_json", None),
+        ("{", "invalid_json", None),
+        ('{"session": 5}', "invalid_value", "session"),
+        ('{"session": {"type": "chat"}}', "invalid_value", "session.type"),
+        ('{"expires_after": 5}', "invalid_value", "expires_after"),
+        ('{"expires_after": {"anchor": "now", "seconds": 60}}', "invalid_value", "expires_after.anchor"),
+        ('{"expires_after": {"seconds": 9}}', "invalid_value", "expires_after.seconds"),
+        ('{"expires_after": {"seconds": 7201}}', "invalid_value", "expires_after.seconds"),
+        ('{"expires_after": {"seconds": 60.5}}', "invalid_value", "expires_after.seconds"),
+        ('{"expires_after": {"seconds": true}}', "invalid_value", "expires_after.seconds"),
+        ('{"expires_after": {"seconds": "60"}}', "invalid_value", "expires_after.seconds"),
+    ],
+)
+async def test_a_wrong_wish_for_a_secret_is_refused(
+    served: tuple[str, aiohttp.ClientSession], body: str, code: str, param: str | None
+) -> None:
+    url, http = served
+    async with http.post(url + SECRETS, data=body, headers=BEARER) as response:
+        assert response.status == 400
+        error = await error_of(response)
+    assert (error["code"], error["param"]) == (code, param)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("POST", "/nothing", 404),
+        ("GET", "/", 404),
+        ("OPTIONS", "/nothing", 404),
+        ("GET", CALLS, 405),
+        ("DELETE", CALLS + "/rtc_1/hangup", 405),
+    ],
+)
+async def test_unknown_paths_and_methods_are_json_errors(
+    served: tuple[str, aiohttp.ClientSession], method: str, path: str, status: int
+) -> None:
+    url, http = served
+    async with http.request(method, url + path) as response:
+        assert response.status == status
+        assert (await error_of(response))["type"] == "invalid_request_error"
+        assert ("POST" in response.headers.get("Allow", "")) is (status == 405)
+
+
+@pytest.mark.parametrize("path", [CALLS, SECRETS, CALLS + "/rtc_1/hangup"])
+@pytest.mark.parametrize(
+    ("asked", "allowed"),
+    [
+        ({}, "authorization, content-type, x-openai-agents-sdk"),
+        ({"Access-Control-Request-Headers": "authorization,x-own"}, "authorization,x-own"),
+    ],
+)
+async def test_a_browser_on_another_origin_may_come(
+    served: tuple[str, aiohttp.ClientSession], path: str, asked: dict[str, str], allowed: str
+) -> None:
+    url, http = served
+    headers = {"Origin": "https://app.example", "Access-Control-Request-Method": "POST"} | asked
+    async with http.options(url + path, headers=headers) as response:
+        assert response.status == 204
+        assert response.headers["Access-Control-Allow-Origin"] == "*"
+        assert response.headers["Access-Control-Allow-Headers"] == allowed
+        assert "POST" in response.headers["Access-Control-Allow-Methods"]
+        assert "Location" in response.headers["Access-Control-Expose-Headers"]
+
+
+async def test_the_handler_s_refusal_reaches_the_client(
+    calls: Calls, served: tuple[str, aiohttp.ClientSession]
+) -> None:
+    url, http = served
+    calls.error = CallRejected("no audio", code="invalid_offer", param="sdp")
+    async with http.post(url + CALLS, data=OFFER, headers=SDP) as response:
+        assert response.status == 400
+        assert await error_of(response) == {
+            "message": "no audio",
+            "type": "invalid_request_error",
+            "code": "invalid_offer",
+            "param": "sdp",
+        }
+
+
+async def test_a_crash_of_the_handler_is_logged_and_not_shown(
+    calls: Calls, served: tuple[str, aiohttp.ClientSession], caplog: pytest.LogCaptureFixture
+) -> None:
+    url, http = served
+    calls.error = ZeroDivisionError("private detail")
+    async with http.post(url + CALLS, data=OFFER, headers=SDP) as response:
+        assert response.status == 500
+        assert (await error_of(response))["type"] == "server_error"
+        assert "private detail" not in await response.text()
+    assert [record.name for record in caplog.records] == ["rtc_signaling.server"]
+    assert "private detail" in caplog.text
+    calls.error = None
+    async with http.post(url + CALLS, data=OFFER, headers=SDP) as response:
+        assert response.status == 201
+
+
+async def test_a_client_that_gives_up_cancels_its_call(calls: Calls) -> None:
+    calls.wait = asyncio.Event()
+    async with SignalingServer(create_app(calls)) as server, SdpClient(base_url=server.url) as client:
+        with pytest.raises(SignalingTimeout):
+            await client.exchange(OFFER, key=KEY, session={"model": "m"}, timeout_seconds=0.1)
+        await calls.cancelled.wait()
+
+
+async def refuse_all(request: web.Request) -> web.StreamResponse | None:
+    return web.Response(status=503, text="out of order", headers={"x-request-id": "req_own"})
+
+
+async def test_an_intercept_runs_before_everything_else(calls: Calls) -> None:
+    async with serving(create_app(calls, keys=[], intercept=refuse_all)) as (url, http):
+        for path in (CALLS, "/nothing"):
+            async with http.post(url + path) as response:
+                assert (response.status, await response.text()) == (503, "out of order")
+                assert response.headers["x-request-id"] == "req_own"
+    assert calls.asked == []
+
+
+async def test_an_intercept_may_let_pass(calls: Calls) -> None:
+    faults = iter([web.json_response({"error": "busy"}, status=429), None])
+
+    async def busy_once(request: web.Request) -> web.StreamResponse | None:
+        return next(faults)
+
+    async with serving(create_app(calls, intercept=busy_once)) as (url, http):
+        for status in (429, 201):
+            async with http.post(url + CALLS, data=OFFER, headers=SDP) as response:
+                assert response.status == status
+
+
+async def test_a_crash_of_an_intercept_is_a_500(calls: Calls, caplog: pytest.LogCaptureFixture) -> None:
+    async def crash(request: web.Request) -> None:
+        raise ZeroDivisionError
+
+    async with serving(create_app(calls, intercept=crash)) as (url, http), http.post(url + CALLS) as response:
+        assert response.status == 500
+        assert (await error_of(response))["code"] == "server_error"
+    assert len(caplog.records) == 1
+
+
+async def sleeps(request: web.Request) -> None:
+    await asyncio.Event().wait()
+
+
+async def stubborn(request: web.Request) -> None:
+    for _ in range(30):
+        try:
+            await asyncio.sleep(0.1)
+        except asyncio.CancelledError:
+            continue
+
+
+@pytest.mark.parametrize("intercept", [sleeps, stubborn])
+async def test_closing_does_not_wait_for_requests_under_way(
+    calls: Calls, intercept: Callable[[web.Request], Awaitable[None]]
+) -> None:
+    async with aiohttp.ClientSession() as http:
+        async with SignalingServer(create_app(calls, intercept=intercept)) as server:
+            hanging = [asyncio.create_task(http.post(server.url + CALLS).__aenter__()) for _ in range(5)]
+            await asyncio.wait(hanging, timeout=0.1)
+            idle = await asyncio.open_connection("127.0.0.1", int(server.url.split(":")[2].split("/")[0]))
+            started = time.monotonic()
+        assert time.monotonic() - started < 2
+        idle[1].close()
+        results = await asyncio.gather(*hanging, return_exceptions=True)
+    assert all(isinstance(result, aiohttp.ClientError) for result in results)
+
+
+async def test_closing_twice_and_cancelled_is_harmless(calls: Calls) -> None:
+    server = SignalingServer(create_app(calls))
+    await server.start()
+    url = server.url
+    closing = asyncio.create_task(server.aclose())
+    await asyncio.sleep(0)
+    closing.cancel()
+    await asyncio.gather(closing, server.aclose(), server.aclose(), return_exceptions=True)
+    await server.aclose()
+    with pytest.raises(SignalingError, match="cannot connect to"):
+        await SdpClient(base_url=url).exchange(OFFER, key=KEY, session={"model": "m"})
+    with pytest.raises(SignalingError, match="the server is not running"):
+        _ = server.url
+    with pytest.raises(SignalingError, match="the server is closed"):
+        await server.start()
+
+
+async def test_a_server_that_never_started_can_be_closed(calls: Calls) -> None:
+    server = SignalingServer(create_app(calls))
+    with pytest.raises(SignalingError, match="the server is not running"):
+        _ = server.url
+    await server.aclose()
+
+
+async def test_a_taken_port_is_named(calls: Calls) -> None:
+    async with raw_server(b"") as other:
+        port = int(other.url.split(":")[2].split("/")[0])
+        with pytest.raises(SignalingError) as caught:
+            await SignalingServer(create_app(calls), port=port).start()
+    assert str(caught.value) == f"cannot listen on 127.0.0.1:{port}: Address already in use"
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "text"),
+    [
+        ("127.0.0.1", 70_000, "cannot listen on 127.0.0.1:70000: "),
+        ("192.0.2.1", 0, "cannot listen on 192.0.2.1:0: Cannot assign requested address"),
+    ],
+)
+async def test_an_address_that_cannot_be_had_is_named(calls: Calls, host: str, port: int, text: str) -> None:
+    with pytest.raises(SignalingError) as caught:
+        await SignalingServer(create_app(calls), host=host, port=port).start()
+    assert str(caught.value).startswith(text)
+
+
+@pytest.mark.parametrize(
+    ("host", "shown"), [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("::1", "[::1]")]
+)
+async def test_the_url_can_be_called_whatever_the_host(calls: Calls, host: str, shown: str) -> None:
+    server = SignalingServer(create_app(calls), host=host)
+    try:
+        await server.start()
+    except SignalingError:
+        pytest.skip(f"this machine has no {host}")
+    async with SdpClient(base_url=server.url) as client:
+        assert server.url.startswith(f"http://{shown}:")
+        assert (await client.exchange(OFFER, key=KEY, session={"model": "m"})).call_id == "rtc_1"
+    await server.aclose()
+
+
+async def test_neither_keys_nor_sdp_reach_the_log(calls: Calls, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        async with SignalingServer(create_app(calls, keys=[KEY])) as server:
+            client = SdpClient(base_url=server.url)
+            await client.exchange("v=0\r\na=ice-pwd:topsecret", key=KEY, session={"model": "m"})
+            secret = await mint_client_secret(KEY, base_url=server.url)
+            with pytest.raises(RequestRejected):
+                await client.exchange(OFFER, key="sk-wrong", session={"model": "m"})
+    for private in (KEY, "sk-wrong", "topsecret", secret.value):
+        assert private not in caplog.text
