@@ -1,0 +1,180 @@
+"""The options of the command line; what they do is imported when a command runs."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import running
+
+app = typer.Typer(
+    help="WebRTC calls to realtime voice models.",
+    rich_markup_mode=None,  # errors stay one plain line
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Json = Annotated[
+    bool, typer.Option("--json", help="One JSON object on stdout; text for people goes to stderr.")
+]
+Model = Annotated[
+    str | None, typer.Option(help="The model to talk with; gpt-realtime if nothing names another.")
+]
+Voice = Annotated[str | None, typer.Option(help="The model's voice.")]
+Instructions = Annotated[str | None, typer.Option(help="What the model is told to be.")]
+SessionFile = Annotated[
+    Path | None, typer.Option("--session", metavar="FILE.json", help="The session's fields.")
+]
+PlainHttp = Annotated[
+    bool, typer.Option("--allow-plain-http", help="Let plain http leave this machine, key and all.")
+]
+
+NO_KEY = "no key: set OPENAI_API_KEY, or add --loopback to call an embedded server, which needs none"
+
+
+def wrong_usage(message: str) -> typer.Exit:
+    """Says in one line what is wrong; to be raised."""
+    running.print_error(message)
+    return typer.Exit(running.USAGE)
+
+
+def api_key() -> str | None:
+    """The key, from the environment only: a command line can be read by everybody on the machine."""
+    return os.environ.get("OPENAI_API_KEY") or None
+
+
+@app.callback()
+def commands() -> None:
+    """WebRTC calls to realtime voice models."""
+
+
+@app.command()
+def call(
+    input: Annotated[
+        Path, typer.Option(metavar="FILE", help="What is spoken into the call: any sound file.")
+    ],
+    output: Annotated[Path, typer.Option(metavar="FILE", help="The answer, as WAV.")],
+    loopback: Annotated[
+        bool, typer.Option("--loopback", help="Call an embedded server: no key, no network.")
+    ] = False,
+    url: Annotated[str | None, typer.Option(help="Post the call to exactly this URL, not to OpenAI.")] = None,
+    model: Model = None,
+    voice: Voice = None,
+    instructions: Instructions = None,
+    session: SessionFile = None,
+    max_duration: Annotated[
+        float | None, typer.Option(metavar="S", min=0.0, help="End after S seconds.")
+    ] = None,
+    linger: Annotated[float, typer.Option(metavar="S", min=0.0, help="Wait S seconds for an answer.")] = 10.0,
+    timeout: Annotated[float, typer.Option(metavar="S", min=0.1, help="Connect within S seconds.")] = 15.0,
+    events: Annotated[
+        Path | None, typer.Option(metavar="FILE.jsonl", help="Log every event, both ways.")
+    ] = None,
+    report: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw the call.")] = None,
+    allow_plain_http: PlainHttp = False,
+    json: Json = False,
+) -> None:
+    """Speak a file into a call and write the answer to a file.
+
+    The call ends when the file has been spoken and the answer has been played. The key comes from OPENAI_API_KEY.
+    """
+    from .call import CallOptions, run_call
+    from .files import read_session, same_file
+
+    key = api_key()
+    if loopback and url is not None:
+        raise wrong_usage("--loopback and --url exclude each other")
+    if not loopback and url is None and key is None:
+        raise wrong_usage(NO_KEY)
+    if clash := same_file({"--input": input, "--output": output, "--events": events, "--report": report}):
+        raise wrong_usage(f"{clash} name the same file")
+    try:
+        config = read_session(session, voice=voice, instructions=instructions)
+    except ValueError as error:
+        raise wrong_usage(str(error)) from error
+    options = CallOptions(
+        input=input,
+        output=output,
+        session=config,
+        model=model,
+        url=url,
+        loopback=loopback,
+        key=key,
+        allow_plain_http=allow_plain_http,
+        timeout_seconds=timeout,
+        max_seconds=max_duration,
+        linger_seconds=linger,
+        events=events,
+        report=report,
+    )
+    raise typer.Exit(running.run(lambda: run_call(options, json_output=json), json_output=json))
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 8000,
+    reply: Annotated[str, typer.Option(metavar="parrot|tone|FILE.json", help="What it answers.")] = "parrot",
+    key: Annotated[
+        list[str] | None, typer.Option(metavar="K", help="Accept only this key; repeatable.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Run the embedded realtime server until Ctrl-C.
+
+    It speaks the realtime API over WebRTC: point any agent at the URL it prints. Without --key any key passes.
+    """
+    from .serve import run_server
+
+    raise typer.Exit(
+        running.run(
+            lambda: run_server(host=host, port=port, reply=reply, keys=key, json_output=json),
+            json_output=json,
+        )
+    )
+
+
+@app.command()
+def keys(
+    model: Model = None,
+    voice: Voice = None,
+    instructions: Instructions = None,
+    session: SessionFile = None,
+    expires_after: Annotated[
+        int | None,
+        typer.Option(metavar="S", min=10, max=7200, help="Valid for S seconds; the service says 600."),
+    ] = None,
+    base_url: Annotated[str | None, typer.Option(help="The service, if it is not OpenAI.")] = None,
+    allow_plain_http: PlainHttp = False,
+    json: Json = False,
+) -> None:
+    """Mint an ephemeral key from OPENAI_API_KEY; it is the only thing on stdout.
+
+    Whoever has it can make calls with the session it is bound to, until it expires.
+    """
+    from .files import read_session
+    from .keys import DEFAULT_MODEL, mint
+
+    master = api_key()
+    if master is None and base_url is None:
+        raise wrong_usage("no key: set OPENAI_API_KEY to the key that the ephemeral one is minted from")
+    try:
+        config = read_session(session, voice=voice, instructions=instructions)
+    except ValueError as error:
+        raise wrong_usage(str(error)) from error
+    fields = {**config.to_update(), "model": model or config.model or DEFAULT_MODEL}
+    raise typer.Exit(
+        running.run(
+            lambda: mint(
+                master,
+                fields,
+                expires_after_seconds=expires_after,
+                base_url=base_url,
+                allow_plain_http=allow_plain_http,
+                json_output=json,
+            ),
+            json_output=json,
+        )
+    )

@@ -1,0 +1,195 @@
+"""``rtc-transport call``: one call from a file into a file."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from rtc_audio.files import FileSink, FileSource
+from rtc_transport.errors import ConnectError, ConnectionLost
+from rtc_transport.events.transport import Disconnected
+from rtc_transport.report import draw_call
+from rtc_transport.session import SessionConfig
+from rtc_transport.trace import latencies
+from rtc_transport.webrtc import WebRTCTransport
+
+from . import running
+from .ending import EndOfCall, Reason
+from .eventlog import EventLog
+from .files import check_report
+from .record import CallRecord
+from .running import EXPECTED, explain
+from .summary import Failure, Outcome, Summary
+from .views import Phase, View, make_view
+
+TICK_SECONDS = 0.1
+EXIT_CODES: dict[Outcome, int] = {"failed": running.FAILED, "interrupted": running.INTERRUPTED}
+
+
+@dataclass(frozen=True)
+class CallOptions:
+    """What the command line asked for, checked as far as it can be without a file or a network."""
+
+    input: Path
+    output: Path
+    session: SessionConfig
+    model: str | None = None
+    url: str | None = None
+    loopback: bool = False
+    key: str | None = None
+    allow_plain_http: bool = False
+    timeout_seconds: float = 15.0
+    max_seconds: float | None = None
+    linger_seconds: float = 10.0
+    events: Path | None = None
+    report: Path | None = None
+
+    @property
+    def peer(self) -> str:
+        """Who is called, in words."""
+        if self.loopback:
+            return "the embedded server"
+        return (urlsplit(self.url).hostname or self.url) if self.url else "OpenAI"
+
+
+async def run_call(options: CallOptions, *, json_output: bool = False) -> int:
+    """Makes the call, tells about it, and returns the exit code; everything opened is closed, whatever happens."""
+    check_report(options.report)
+    source = FileSource(options.input)
+    sink = FileSink(options.output)
+    log = EventLog(options.events) if options.events is not None else None
+    job = CallJob(
+        options, source, sink, CallRecord(EndOfCall(options.linger_seconds, options.max_seconds), log)
+    )
+    try:
+        summary = await job.run()
+    finally:
+        if log is not None:
+            log.close()
+    if options.report is not None:
+        await asyncio.to_thread(draw_call, job.record.trace, options.report, *summary.titles())
+    summary.print(running.human())
+    if json_output:
+        running.print_json(summary.as_dict())
+    if summary.failure is not None:
+        running.print_error(summary.failure.message)
+    return EXIT_CODES.get(summary.outcome, running.DONE)
+
+
+class CallJob:
+    """One call: connect, wait for its end, close."""
+
+    def __init__(self, options: CallOptions, source: FileSource, sink: FileSink, record: CallRecord) -> None:
+        self.options, self.source, self.sink, self.record = options, source, sink, record
+        self._call_id: str | None = None
+
+    async def run(self) -> Summary:
+        """What is expected to go wrong, and Ctrl-C, become the outcome; after it nothing is left open."""
+        outcome: Outcome
+        failure: Failure | None = None
+        try:
+            async with AsyncExitStack() as stack:
+                stack.push_async_callback(self.source.aclose)
+                stack.push_async_callback(self.sink.aclose)
+                view = stack.enter_context(make_view(running.human(), self.source.duration_seconds))
+                outcome = await self._converse(await self._transport(stack), view)
+            failure = self._file_failure()
+        except asyncio.CancelledError:
+            outcome = "interrupted"
+        except EXPECTED as error:
+            failure = failure_of(error)
+        return self._summary("failed" if failure is not None else outcome, failure)
+
+    async def _transport(self, stack: AsyncExitStack) -> WebRTCTransport:
+        base_url: dict[str, Any] = {}
+        if self.options.loopback:
+            from rtc_transport.server import RealtimeServer
+
+            server = await stack.enter_async_context(RealtimeServer())
+            base_url = {"base_url": server.url}
+        plain = self.options.allow_plain_http
+        transport = WebRTCTransport(self.source, self.sink, allow_plain_http=plain, **base_url)
+        self.record.listen(transport)
+        return await stack.enter_async_context(transport)
+
+    async def _converse(self, transport: WebRTCTransport, view: View) -> Reason:
+        options = self.options
+        lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+        def on_disconnected(event: Disconnected) -> None:
+            if not lost.done():
+                lost.set_result(event.reason or "it was closed")
+
+        transport.on("disconnected", on_disconnected)
+        view.show("connecting", 0.0, 0.0)
+        self.record.begin()
+        await transport.connect(
+            api_key="loopback" if options.loopback else options.key,
+            model=options.model,
+            url=options.url,
+            session=options.session,
+            timeout_seconds=options.timeout_seconds,
+        )
+        self._call_id = transport.call_id
+        while not lost.done():
+            if reason := self._tick(transport, view):
+                return reason
+            await asyncio.wait([lost], timeout=TICK_SECONDS)
+        raise ConnectionLost(lost.result())
+
+    def _tick(self, transport: WebRTCTransport, view: View) -> Reason | None:
+        record = self.record
+        record.take(transport.stats())
+        if self.sink.failure is not None:
+            raise self.sink.failure
+        phase: Phase = "waiting" if record.source_ended else "speaking"
+        view.show(
+            "listening" if record.ending.sounding else phase,
+            self.source.position_seconds,
+            record.heard_seconds,
+        )
+        return record.ending.check(record.seconds, record.stats.playout_delay_ms / 1000 + 2 * TICK_SECONDS)
+
+    def _file_failure(self) -> Failure | None:
+        if self.sink.failure is not None:
+            return failure_of(self.sink.failure)
+        if self.source.failure is None:
+            return None
+        position, reason = self.source.position_seconds, explain(self.source.failure)
+        return Failure(f"cannot read {self.options.input} beyond {position:.1f} s: {reason}")
+
+    def _summary(self, outcome: Outcome, failure: Failure | None) -> Summary:
+        record, options = self.record, self.options
+        connected = "session" in record.stats.connect_seconds
+        files = {
+            "output": options.output if connected else None,
+            "report": options.report,
+            "events": options.events,
+        }
+        return Summary(
+            outcome=outcome,
+            peer=options.peer,
+            seconds=record.seconds,
+            linger_seconds=options.linger_seconds,
+            call_id=self._call_id,
+            connect_seconds={str(stage): span for stage, span in record.stats.connect_seconds.items()},
+            sent_seconds=self.source.position_seconds,
+            heard_seconds=record.heard_seconds,
+            recorded_seconds=self.sink.seconds_written,
+            latencies_seconds=tuple(answered - spoken for spoken, answered in latencies(record.trace)),
+            stats=record.numbers(),
+            lines=record.minutes.lines,
+            responses=record.minutes.responses,
+            files={purpose: str(path) for purpose, path in files.items() if path is not None},
+            failure=failure,
+        )
+
+
+def failure_of(error: BaseException) -> Failure:
+    """The error as one line, with the stage, status and code of a failed connect."""
+    message = explain(error)
+    if isinstance(error, ConnectError):
+        return Failure(message, error.stage, error.status, error.code)
+    return Failure(message)

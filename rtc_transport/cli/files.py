@@ -1,0 +1,69 @@
+"""Checks of what the command line names: files that must be there, and files that will be written."""
+
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rtc_transport.errors import ConfigError
+from rtc_transport.events import to_wire
+from rtc_transport.report import ReportError, require_matplotlib
+from rtc_transport.session import SessionConfig, merge
+
+
+def check_report(path: Path | None) -> None:
+    """Raises `ReportError` before the call, if the picture could not be drawn or written after it."""
+    if path is None:
+        return
+    require_matplotlib()
+    try:
+        if path.exists():
+            path.open("ab").close()
+        else:
+            tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        missing = isinstance(error, FileNotFoundError)
+        reason = "its folder does not exist" if missing else (error.strerror or str(error)).lower()
+        raise ReportError(f"cannot write {path}: {reason}") from error
+
+
+def same_file(named: Mapping[str, Path | None]) -> str | None:
+    """The two options that name one and the same file, in words; None if there are none."""
+    seen: dict[Path, str] = {}
+    for option, path in named.items():
+        if path is None:
+            continue
+        if (other := seen.setdefault(path.resolve(), option)) != option:
+            return f"{other} and {option}"
+    return None
+
+
+def read_session(path: Path | None, *, voice: str | None, instructions: str | None) -> SessionConfig:
+    """The session in a JSON file, with what the options say put over it. Raises `ConfigError` that names the file."""
+    given: dict[str, Any] = {}
+    if path is not None:
+        given = _read_object(path)
+    over: dict[str, Any] = {}
+    if instructions is not None:
+        over["instructions"] = instructions
+    if voice is not None:
+        over["audio"] = {"output": {"voice": voice}}
+    try:
+        return SessionConfig.coerce(merge(to_wire(SessionConfig.coerce(given)), over))
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}" if path is not None else str(error), error.field) from error
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: {(error.strerror or str(error)).lower()}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 text") from error
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{path}: not JSON: {error}") from error
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{path}: a session is a JSON object, this is {type(value).__name__}")
+    return dict(value)

@@ -1,0 +1,146 @@
+"""What a call was like, afterwards: a short text for people, one JSON object for machines."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from .ending import Reason
+from .minutes import Line
+
+Outcome = Reason | Literal["interrupted", "failed"]
+
+PACKETS = ("packets_sent", "packets_received", "packets_lost")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why the call failed: in one line, with the stage of the connect where there is one."""
+
+    message: str
+    stage: str | None = None
+    status: int | None = None
+    code: str | None = None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """All that is told about a call when it is over. Times in seconds unless the name says otherwise."""
+
+    outcome: Outcome
+    peer: str
+    seconds: float
+    """From the beginning of the connect to the end."""
+    linger_seconds: float
+    call_id: str | None = None
+    connect_seconds: Mapping[str, float] = field(default_factory=dict)
+    """By stage, in order; only those that were reached."""
+    sent_seconds: float = 0.0
+    """How much of the input was spoken."""
+    heard_seconds: float = 0.0
+    """How long the model spoke."""
+    recorded_seconds: float = 0.0
+    latencies_seconds: Sequence[float] = ()
+    """For every answer, from the user's last sound to the answer's first, as sent and played."""
+    stats: Mapping[str, Any] = field(default_factory=dict)
+    """The numbers of the transport's `CallStats`."""
+    lines: Sequence[Line] = ()
+    responses: int = 0
+    files: Mapping[str, str] = field(default_factory=dict)
+    """What was written, by its purpose: output, report, events."""
+    failure: Failure | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For ``--json``."""
+        return {
+            "outcome": self.outcome,
+            "call_id": self.call_id,
+            "seconds": round(self.seconds, 3),
+            "connect_seconds": {stage: round(value, 4) for stage, value in self.connect_seconds.items()},
+            "sent_seconds": round(self.sent_seconds, 3),
+            "heard_seconds": round(self.heard_seconds, 3),
+            "recorded_seconds": round(self.recorded_seconds, 3),
+            "latencies_seconds": [round(latency, 3) for latency in self.latencies_seconds],
+            "responses": self.responses,
+            "transcript": [line.as_dict() for line in self.lines],
+            "stats": dict(self.stats),
+            "files": dict(self.files),
+            "error": None if self.failure is None else vars(self.failure),
+        }
+
+    def print(self, console: Console) -> None:
+        """For people: a few lines that fit 80 columns."""
+        table = Table.grid(padding=(0, 2))
+        table.add_column(style="bold", no_wrap=True)
+        table.add_column(overflow="fold")
+        for name, text in self._rows():
+            table.add_row(Text(name), Text(text))
+        console.print(table)
+        if remark := self._remark():
+            console.print(remark, markup=False, soft_wrap=True)
+
+    def titles(self) -> tuple[str, str]:
+        """Title and subtitle of the picture."""
+        parts = [f"{self.seconds:.1f} s"]
+        if self.connect_seconds:
+            parts.append(f"connected in {_milliseconds(sum(self.connect_seconds.values()))} ms")
+            parts += [
+                f"{self.stats[name]} packets {name.partition('_')[2]}"
+                for name in PACKETS
+                if name in self.stats
+            ]
+        return f"Call to {self.peer}", " · ".join(parts)
+
+    def _rows(self) -> Iterator[tuple[str, str]]:
+        if self.connect_seconds:
+            stages = ", ".join(
+                f"{stage} {_milliseconds(span)}" for stage, span in self.connect_seconds.items()
+            )
+            yield "connected", f"in {_milliseconds(sum(self.connect_seconds.values()))} ms ({stages})"
+            yield "sent", f"{self.sent_seconds:.1f} s in {self.stats.get('packets_sent', 0)} packets"
+            yield "heard", f"{self.heard_seconds:.1f} s in {self.stats.get('packets_received', 0)} packets"
+            yield "loss", self._loss()
+            yield "latency", self._latency()
+        for line in self.lines:
+            yield ("you" if line.speaker == "user" else "model"), _said(line)
+        for purpose, path in self.files.items():
+            length = f" ({self.recorded_seconds:.1f} s)" if purpose == "output" else ""
+            yield purpose, f"{path}{length}"
+
+    def _loss(self) -> str:
+        playout = self.stats.get("playout", {})
+        repaired = (
+            f"{playout.get('fec_ms', 0):.0f} ms recovered, {playout.get('concealed_ms', 0):.0f} ms concealed"
+        )
+        return f"{self.stats.get('packets_lost', 0)} packets, {repaired}"
+
+    def _latency(self) -> str:
+        parts = []
+        if self.latencies_seconds:
+            mean = sum(self.latencies_seconds) / len(self.latencies_seconds)
+            parts.append(f"{_milliseconds(mean)} ms from the last word to the answer")
+        if (rtt_ms := self.stats.get("rtt_ms")) is not None:
+            parts.append(f"network {rtt_ms:.1f} ms")
+        parts.append(f"playout {self.stats.get('playout_delay_ms', 0):.0f} ms")
+        return ", ".join(parts)
+
+    def _remark(self) -> str:
+        if self.outcome == "no_answer":
+            return f"No answer came within {self.linger_seconds:g} s (--linger) of the last words."
+        if self.outcome == "max_duration":
+            return f"Ended after {self.seconds:.1f} s, as --max-duration asks."
+        return "Interrupted; the files are complete up to here." if self.outcome == "interrupted" else ""
+
+
+def _said(line: Line) -> str:
+    said = line.text
+    if said is None:
+        said = "(speech)" if line.seconds is None else f"({line.seconds:.1f} s of speech)"
+    return f"{said} … (cut off)" if line.cut else said
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{1000 * seconds:.0f}"
