@@ -58,10 +58,18 @@ class Expansion:
     @property
     def faded(self) -> bool:
         """Whether hardly anything is left to be heard."""
-        return bool(self._gain(np.array([self._position]))[0] < 0.1)
+        return self._position > (FADE_FROM_SECONDS + 0.9 * FADE_SECONDS) * self._rate_hz
+
+    @property
+    def silent(self) -> bool:
+        """Whether nothing is left."""
+        return self._position > (FADE_FROM_SECONDS + FADE_SECONDS) * self._rate_hz
 
     def take(self, count: int) -> Mono:
         """The next `count` samples."""
+        if self.silent:
+            self._position += count
+            return np.zeros(count, np.float32)
         position = np.arange(self._position, self._position + count)
         self._position += count
         pcm: NDArray[np.floating] = self._cycle[position % len(self._cycle)]

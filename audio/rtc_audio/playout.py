@@ -240,7 +240,7 @@ class PlayoutBuffer:
             return
         self._packet_counts["underruns"] += self._expansion is None
         expansion = self._expanding()
-        self._sample_counts["silence" if expansion.faded else "expanded"] += count
+        self._sample_counts["silence" if expansion.silent else "expanded"] += count
         self._tape.append(expansion.take(count))
         self._inserted += count
 

@@ -23,7 +23,8 @@ class RtpTimeline:
 
     def __init__(self) -> None:
         self._newest: Place | None = None
-        self._end_ticks = 0  # where the newest packet ends
+        self._sent_ticks = 0  # media time of the newest packet by its own timestamp
+        self._end_ticks = 0  # where it ends
         self._heard = 0.0
         self._sequence_shift = self._ticks_shift = 0  # from raw numbers to places
         self._restart = False
@@ -37,12 +38,12 @@ class RtpTimeline:
         """The media time that a raw timestamp of the stream near the newest packet means."""
         if self._newest is None:
             return timestamp
-        raw = timestamp + self._ticks_shift
-        return self._newest.ticks + _signed(raw - self._newest.ticks, 32)
+        return self._sent_ticks + _signed(timestamp + self._ticks_shift - self._sent_ticks, 32)
 
     def place(self, sequence: int, timestamp: int, duration_ticks: int, now: float) -> Place | None:
         """Where the packet belongs; None for a number so far off that only its successor could confirm it."""
         if self._newest is None:
+            self._sent_ticks = timestamp
             return self._advance(Place(sequence, timestamp), duration_ticks, now)
         step = _signed(sequence + self._sequence_shift - self._newest.sequence, 16)
         if not -MAX_MISORDER <= step <= MAX_DROPOUT and not self._restart:
@@ -51,17 +52,19 @@ class RtpTimeline:
                 return None
             self._restart = True
         self._suspect = None
-        if self._restart:
-            self._restart, step = False, 1
-            self._sequence_shift = self._newest.sequence + 1 - sequence
-            self._ticks_shift = self._following(now) - timestamp
+        restart, self._restart = self._restart, False
+        if restart:
+            self._sequence_shift, step = self._newest.sequence + 1 - sequence, 1
         ticks = self.ticks(timestamp)
         if step <= 0:
             return Place(self._newest.sequence + step, min(ticks, self._newest.ticks))
-        if ticks < self._newest.ticks or self._runs_ahead(ticks, now):
-            ticks = self._following(now)
+        if restart or ticks < self._sent_ticks or self._runs_ahead(ticks, now):
+            self._sent_ticks = ticks = self._following(now)
             self._ticks_shift = ticks - timestamp
-        ticks = max(ticks, self._end_ticks)
+        elif ticks == self._sent_ticks:  # more than one packet was given this timestamp
+            ticks = self._end_ticks
+        else:
+            self._sent_ticks = ticks
         return self._advance(Place(self._newest.sequence + step, ticks), duration_ticks, now)
 
     def _advance(self, place: Place, duration_ticks: int, now: float) -> Place:
