@@ -15,7 +15,6 @@ from typing import Any, Literal, Protocol, Self, overload
 from .emitter import Handler
 from .events import EventModel
 from .events.items import Item
-from .events.server import ServerEvent
 from .events.transport import FunctionCall, McpApprovalRequest
 from .session import SessionConfig
 
@@ -147,8 +146,12 @@ class RealtimeTransportLayer(ABC):
         """Changes the given fields of the session; what is not given stays, an explicit None goes out as null."""
 
     @abstractmethod
-    def reset_history(self, old: Sequence[Item], new: Sequence[Item]) -> None:
-        """Turns the service's conversation from `old` into `new` by deletions and creations in place."""
+    def reset_history(self, old: Sequence[Item], new: Sequence[Item], *, audio_as_text: bool = False) -> None:
+        """Turns the service's conversation from `old` into `new` by deletions and creations in place.
+
+        What the assistant said as audio cannot be created again: `HistoryError` before anything is sent, or, with
+        `audio_as_text`, its transcript in its place.
+        """
 
     @abstractmethod
     def request_response(self, response: Mapping[str, Any] | None = None) -> ResponseHandle:
@@ -204,6 +207,3 @@ class RealtimeTransportLayer(ABC):
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
-
-
-AnyServerEvent = ServerEvent | EventModel

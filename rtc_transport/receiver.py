@@ -158,6 +158,6 @@ class StockReceiver:
 
     async def _track(self) -> MediaStreamTrack:
         # It comes with the remote description; aiortc has no awaitable for that.
-        while self._transceiver.receiver.track is None:
+        while self._transceiver.receiver.track is None:  # noqa: ASYNC110 - nothing there to be waited for
             await asyncio.sleep(0.02)
         return self._transceiver.receiver.track

@@ -12,12 +12,12 @@ import logging
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from typing import Any, Self, overload
+from typing import Any, Literal, Self, overload
 
 from .emitter import Emitter, EventStream, Handler
 from .errors import ConnectError, NotConnectedError, TransportError, WaitTimeout
 from .events import EventModel
-from .events.items import AnyItem
+from .events.items import Item
 from .events.responses import Response
 from .events.transport import (
     ClientEventSent,
@@ -29,8 +29,8 @@ from .events.transport import (
     McpApprovalRequest,
 )
 from .layer import RealtimeTransportLayer, ResponseHandle, Status, UserInput
-from .protocol import (
-    Conversation,
+from .protocol.core import Conversation
+from .protocol.effects import (
     Effect,
     Emit,
     Failed,
@@ -110,7 +110,7 @@ class ProtocolShell(RealtimeTransportLayer):
         return self._core.session
 
     @property
-    def history(self) -> tuple[AnyItem, ...]:
+    def history(self) -> tuple[Item, ...]:
         """The conversation so far: items in order, as an immutable snapshot."""
         return self._core.history
 
@@ -192,9 +192,14 @@ class ProtocolShell(RealtimeTransportLayer):
             if not waiter.done():
                 waiter.set_exception(NotConnectedError(f"the connection ended: {reason or 'it was closed'}"))
 
-    def _report(self, message: str, source: str, error: Exception | None = None) -> None:
+    def _report(
+        self,
+        message: str,
+        source: Literal["transport", "handler", "source", "sink", "device"],
+        error: Exception | None = None,
+    ) -> None:
         """Emits an ``error`` event."""
-        self._tell("error", ErrorReport(message=message, source=source, error=error))  # type: ignore[arg-type]  # one of the words
+        self._tell("error", ErrorReport(message=message, source=source, error=error))
 
     def _on_handler_fault(self, event: str, error: Exception) -> None:
         if event == "error":  # a faulty handler of errors would be told of itself for ever
@@ -215,47 +220,39 @@ class ProtocolShell(RealtimeTransportLayer):
         trigger_response: bool = True,
     ) -> None:
         self._require_connection()
-        self._perform(
-            self._core.send_message(message, self._now(), other_event_data, trigger_response=trigger_response)
-        )
+        self._perform(self._core.send_message(message, other_event_data, trigger_response=trigger_response))
 
     def add_image(self, image: str, *, trigger_response: bool = True) -> None:
         self._require_connection()
-        self._perform(self._core.add_image(image, self._now(), trigger_response=trigger_response))
+        self._perform(self._core.add_image(image, trigger_response=trigger_response))
 
     def send_audio(self, audio: bytes, *, commit: bool = False) -> None:
         self._require_connection()
-        self._perform(
-            self._core.send_audio(audio, self._now(), commit=commit, source_active=self._source_active())
-        )
+        self._perform(self._core.send_audio(audio, commit=commit, source_active=self._source_active()))
 
     def send_function_call_output(
         self, tool_call: FunctionCall, output: str, start_response: bool = True
     ) -> None:
         self._require_connection()
-        self._perform(
-            self._core.send_function_call_output(
-                tool_call, output, self._now(), start_response=start_response
-            )
-        )
+        self._perform(self._core.send_function_call_output(tool_call, output, start_response))
 
     def send_mcp_response(
         self, approval_request: McpApprovalRequest, approved: bool, reason: str | None = None
     ) -> None:
         self._require_connection()
-        self._perform(self._core.send_mcp_response(approval_request, approved, self._now(), reason=reason))
+        self._perform(self._core.send_mcp_response(approval_request, approved, reason))
 
     def update_session_config(self, config: SessionConfig | Mapping[str, Any]) -> None:
         self._require_connection()
-        self._perform(self._core.update_session_config(config, self._now()))
+        self._perform(self._core.update_session_config(config))
 
-    def reset_history(self, old: Sequence[AnyItem], new: Sequence[AnyItem]) -> None:
+    def reset_history(self, old: Sequence[Item], new: Sequence[Item], *, audio_as_text: bool = False) -> None:
         self._require_connection()
-        self._perform(self._core.reset_history(old, new, self._now()))
+        self._perform(self._core.reset_history(old, new, audio_as_text=audio_as_text))
 
     def request_response(self, response: Mapping[str, Any] | None = None) -> ResponseHandle:
         self._require_connection()
-        request_id, effects = self._core.request_response(response, self._now())
+        request_id, effects = self._core.request_response(response)
         handle = _Handle(lambda: self._cancel_request(request_id))
         self._handles[request_id] = handle
         self._perform(effects)
@@ -271,7 +268,7 @@ class ProtocolShell(RealtimeTransportLayer):
 
     def _cancel_request(self, request_id: str) -> None:
         if self._status in ("connecting", "connected"):
-            self._perform(self._core.cancel_response(request_id, self._now()))
+            self._perform(self._core.cancel_response(request_id))
 
     def _source_active(self) -> bool:
         return False
@@ -313,7 +310,7 @@ class ProtocolShell(RealtimeTransportLayer):
 
     def _on_timer(self) -> None:
         self._timer = None
-        self._perform(self._core.tick(self._now(), self._playback()))
+        self._perform(self._core.tick(self._now()))
 
     def _end_conversation(self, reason: str) -> None:
         """Tells the core that the channel is gone; stops its timer and drops what was not handled."""
@@ -321,7 +318,7 @@ class ProtocolShell(RealtimeTransportLayer):
         if self._inbox_call is not None:
             self._inbox_call.cancel()
             self._inbox_call = None
-        self._perform(self._core.closed(self._now(), NotConnectedError(reason)))
+        self._perform(self._core.closed(reason))
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -19,7 +19,7 @@ from rtc_audio.ports import AudioSink, Pcm
 from rtc_audio.resampler import PullResampler, StreamResampler
 from rtc_audio.sinks import NullSink
 
-from .protocol import Playback
+from .protocol.effects import Playback
 from .voice_paths import BufferedPath, DirectPath
 
 logger = logging.getLogger("rtc_transport.voice")

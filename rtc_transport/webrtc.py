@@ -18,7 +18,7 @@ from .errors import ConnectError, ConnectTimeout, NotConnectedError, Stage
 from .events.transport import Audio, InputAudio, SourceEnded
 from .layer import ApiKey
 from .peer import PeerEvents
-from .protocol import MarkVoice, Playback
+from .protocol.effects import MarkVoice, Playback
 from .session import SessionConfig
 from .shell import ProtocolShell
 from .stats import CallStats, collect
@@ -78,7 +78,9 @@ class WebRTCTransport(ProtocolShell):
         )
         self._ice_servers = tuple(ice_servers)
         self._opus = opus or OpusSettings()
-        self._uplink = Uplink(self._opus.rate_hz, on_error=self._on_source_error, on_ended=self._on_source_ended)
+        self._uplink = Uplink(
+            self._opus.rate_hz, on_error=self._on_source_error, on_ended=self._on_source_ended
+        )
         self._uplink.held = True
         self._uplink.add_tap(self._on_sent)
         self._voice = RemoteVoice(late=late, on_error=lambda e: self._report(_text(e), "sink", e))
@@ -201,7 +203,7 @@ class WebRTCTransport(ProtocolShell):
 
     def _session_ready(self) -> None:
         assert self._call is not None
-        self._marks |= self._call.peer.progress.at
+        self._marks.update({str(stage): at for stage, at in self._call.peer.progress.at.items()})
         self._marks["signaling"] = self._call.signaled_at or self._now()
         self._marks["session"] = self._now()
         self._uplink.held = False
@@ -217,7 +219,9 @@ class WebRTCTransport(ProtocolShell):
 
     async def close(self) -> None:
         if self._attempt is not None:
-            self._refusal = ConnectError(self._stage, "close() was called before the connection was established")
+            self._refusal = ConnectError(
+                self._stage, "close() was called before the connection was established"
+            )
             self._attempt.cancel()
             if asyncio.current_task() is not self._attempt:
                 await asyncio.wait([self._attempt], timeout=CLOSE_TIMEOUT_SECONDS)
@@ -236,7 +240,9 @@ class WebRTCTransport(ProtocolShell):
     def _begin_closing(self, reason: str | None) -> "asyncio.Task[None]":
         """The one end of life: made once per call, awaited through a shield."""
         if self._closing is None:
-            self._closing = asyncio.get_running_loop().create_task(self._close(reason), name="close transport")
+            self._closing = asyncio.get_running_loop().create_task(
+                self._close(reason), name="close transport"
+            )
         return self._closing
 
     async def _close(self, reason: str | None) -> None:

@@ -24,7 +24,9 @@ def test_every_public_name_can_be_had_and_is_documented(package) -> None:  # typ
 def test_type_checkers_see_the_same_names_as_run_time() -> None:
     tree = ast.parse(Path(rtc_transport.__file__).read_text())
     block = next(node for node in tree.body if isinstance(node, ast.If))
-    seen = {alias.name for node in ast.walk(block) if isinstance(node, ast.ImportFrom) for alias in node.names}
+    seen = {
+        alias.name for node in ast.walk(block) if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
     assert seen == set(rtc_transport.__all__)
 
 
@@ -39,7 +41,9 @@ def test_importing_the_package_loads_none_of_its_heavy_parts() -> None:
         "print(sorted({'aiortc', 'av', 'numpy', 'aiohttp', 'pydantic', 'sounddevice', 'typer', 'rich', 'matplotlib'}"
         " & set(sys.modules)))"
     )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=_paths())
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=_paths()
+    )
     assert found.stdout.strip() == "[]"
 
 
@@ -48,7 +52,9 @@ def test_a_transport_needs_neither_portaudio_nor_the_command_line() -> None:
         "import sys; sys.modules['sounddevice'] = None; from rtc_transport import WebRTCTransport, FileSource; "
         "print(sorted({'typer', 'rich', 'matplotlib', 'aiohttp.web'} & set(sys.modules)))"
     )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=_paths())
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=_paths()
+    )
     assert found.stdout.strip() == "[]"
 
 

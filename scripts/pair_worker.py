@@ -1,0 +1,308 @@
+"""One measurement of peer pairs in a process of its own, so that CPU time and memory belong to it alone.
+
+    python scripts/pair_worker.py KIND MEASURE [--pairs N] [--seconds S] [--loss PERCENT]
+
+KIND: ``stock`` (aiortc's own track, encoder and receiver), ``own`` (ours, written to as packets come), ``playout``
+(ours, pulled at 48 kHz). MEASURE: ``cpu``, ``delay``, ``lost`` (delay after one lost packet), ``loss``. One JSON
+object on stdout.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import fractions
+import itertools
+import json
+import random
+import resource
+import statistics
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from aiortc import (
+    MediaStreamTrack,
+    RTCBundlePolicy,
+    RTCConfiguration,
+    RTCPeerConnection,
+    RTCSessionDescription,
+)
+from aiortc.mediastreams import MediaStreamError
+
+for room in ("", "audio", "signaling"):
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / room))
+
+from rtc_audio.pacer import PacedPull
+from rtc_transport.internals import gather_loopback, wrap_sending
+from rtc_transport.peer import Peer, PeerEvents
+from rtc_transport.tracks import OutgoingTrack
+from rtc_transport.voice_paths import BufferedPath, DirectPath
+
+RATE_HZ = 48000
+FRAME = 960
+CLICK_EVERY = 25  # frames: a burst in every half second, whose place in time tells the delay
+
+
+def loudness(position: int) -> float:
+    """A click train over a quiet bed: what is heard tells when it was handed over."""
+    return 0.5 if position // FRAME % CLICK_EVERY == 0 else 0.01
+
+
+def next_pcm(position: int) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+    """A frame of 300 Hz at the loudness of its place."""
+    at = np.arange(position, position + FRAME) / RATE_HZ
+    return (loudness(position) * np.sin(2 * np.pi * 300 * at)).astype(np.float32)
+
+
+@dataclass
+class Log:
+    """When clicks were handed over and when they came out, and how much came out."""
+
+    handed: list[float] = field(default_factory=list)
+    heard: list[float] = field(default_factory=list)
+    samples: int = 0
+    quiet: bool = True
+
+    def out(self, pcm: Any, rate_hz: int, now: float) -> None:
+        self.samples += len(pcm) * RATE_HZ // rate_hz
+        loud = bool(np.abs(pcm).max() > 0.15) if len(pcm) else False
+        if loud and self.quiet:
+            self.heard.append(now)
+        self.quiet = not loud
+
+
+class StockTrack(MediaStreamTrack):
+    """What an aiortc application writes: paced AudioFrames."""
+
+    kind = "audio"
+
+    def __init__(self, log: Log) -> None:
+        super().__init__()
+        self._log, self._position, self._origin = log, 0, 0.0
+
+    async def recv(self) -> av.AudioFrame:
+        loop = asyncio.get_running_loop()
+        if not self._position:
+            self._origin = loop.time()
+        await asyncio.sleep(max(0.0, self._origin + self._position / RATE_HZ - loop.time()))
+        if self._position // FRAME % CLICK_EVERY == 0:
+            self._log.handed.append(loop.time())
+        pcm = (next_pcm(self._position) * 32767).astype(np.int16)
+        frame = av.AudioFrame.from_ndarray(pcm[None], format="s16", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = (
+            RATE_HZ,
+            self._position,
+            fractions.Fraction(1, RATE_HZ),
+        )
+        self._position += FRAME
+        return frame
+
+
+class OwnEnd:
+    """Our peer, its track and its way to sound."""
+
+    def __init__(self, log_in: Log, log_out: Log, *, playout: bool) -> None:
+        self._log_in, self._log_out, self._position = log_in, log_out, 0
+        loop = asyncio.get_running_loop()
+        self.path: BufferedPath | DirectPath
+        self._pulling: PacedPull | None = None
+        if playout:
+            self.path = buffered = BufferedPath(RATE_HZ, "keep")
+            self._pulling = PacedPull(RATE_HZ, 480, lambda pcm: log_out.out(pcm[:, 0], RATE_HZ, loop.time()))
+            self._pulling.start(lambda n: buffered.pull(n)[:, None])
+        else:
+            self.path = DirectPath(24000, lambda pcm: log_out.out(pcm, 24000, loop.time()))
+        self.peer = Peer(OutgoingTrack(self.read), self, PeerEvents(), loopback=True)
+
+    def read(self, count: int) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+        if self._position // FRAME % CLICK_EVERY == 0:
+            self._log_in.handed.append(asyncio.get_running_loop().time())
+        pcm = next_pcm(self._position)
+        self._position += FRAME
+        return pcm
+
+    def packet(self, sequence: int, timestamp: int, payload: bytes, now: float) -> None:
+        self.path.packet(sequence, timestamp, payload, now)
+
+    def restart(self) -> None:
+        self.path.restart()
+
+    def decoded(self, pcm: Any, rate_hz: int, now: float) -> None:
+        self.path.decoded(pcm, rate_hz, now)
+
+    async def close(self) -> None:
+        if self._pulling is not None:
+            await self._pulling.aclose()
+        self.path.close()
+        await self.peer.close()
+
+
+@dataclass
+class Pair:
+    """Two connected ends with audio both ways; `forth` and `back` log each direction."""
+
+    forth: Log
+    back: Log
+    connection: RTCPeerConnection
+    close: Callable[[], Awaitable[None]]
+
+
+async def own_pair(*, playout: bool) -> Pair:
+    forth, back = Log(), Log()
+    left, right = OwnEnd(forth, back, playout=playout), OwnEnd(back, forth, playout=playout)
+    await left.peer.accept(await right.peer.answer(await left.peer.offer()))
+    await asyncio.gather(left.peer.opened(), right.peer.opened())
+
+    async def close() -> None:
+        await asyncio.gather(left.close(), right.close())
+
+    return Pair(forth, back, left.peer.connection, close)
+
+
+async def stock_pair() -> Pair:
+    forth, back = Log(), Log()
+    config = RTCConfiguration(iceServers=[], bundlePolicy=RTCBundlePolicy.MAX_BUNDLE)
+    left, right = RTCPeerConnection(config), RTCPeerConnection(config)
+    tasks: list[asyncio.Task[None]] = []
+
+    async def listen(track: MediaStreamTrack, log: Log) -> None:
+        loop = asyncio.get_running_loop()
+        with contextlib.suppress(MediaStreamError):
+            while isinstance(frame := await track.recv(), av.AudioFrame):
+                pcm = frame.to_ndarray().reshape(-1, 2)[:, 0] / 32768
+                log.out(pcm, frame.sample_rate, loop.time())
+
+    for peer, log_in, log_out in ((left, forth, back), (right, back, forth)):
+        peer.addTrack(StockTrack(log_in))
+        gather_loopback(peer.getSenders()[0].transport.transport, always=True)
+        peer.on(
+            "track",
+            lambda track, log=log_out: tasks.append(asyncio.ensure_future(listen(track, log))),
+        )
+    left.createDataChannel("oai-events")
+    await left.setLocalDescription(await left.createOffer())
+    await right.setRemoteDescription(RTCSessionDescription(left.localDescription.sdp, "offer"))
+    await right.setLocalDescription(await right.createAnswer())
+    await left.setRemoteDescription(RTCSessionDescription(right.localDescription.sdp, "answer"))
+    while not left.connectionState == right.connectionState == "connected":
+        await asyncio.sleep(0.005)
+
+    async def close() -> None:
+        await asyncio.gather(left.close(), right.close())
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    return Pair(forth, back, left, close)
+
+
+async def make_pair(kind: str) -> Pair:
+    return await (stock_pair() if kind == "stock" else own_pair(playout=kind == "playout"))
+
+
+def cpu_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+async def measure_cpu(kind: str, pairs: int, seconds: float) -> dict[str, float]:
+    """Share of a core per endpoint, and of the frames that were delivered."""
+    made = [await make_pair(kind) for _ in range(pairs)]
+    await asyncio.sleep(1.5)
+    logs = [log for pair in made for log in (pair.forth, pair.back)]
+    before, samples, began = (
+        cpu_seconds(),
+        sum(log.samples for log in logs),
+        asyncio.get_running_loop().time(),
+    )
+    await asyncio.sleep(seconds)
+    after, more, ended = cpu_seconds(), sum(log.samples for log in logs), asyncio.get_running_loop().time()
+    await asyncio.gather(*(pair.close() for pair in made))
+    span = ended - began
+    return {
+        "percent_per_endpoint": 100 * (after - before) / span / (2 * pairs),
+        "delivered": (more - samples) / (span * RATE_HZ * 2 * pairs),
+    }
+
+
+def delays_ms(log: Log) -> list[float]:
+    """From the frame handed to the track to the click heard, click by click."""
+    return [
+        1e3 * (heard - max(h for h in log.handed if h <= heard))
+        for heard in log.heard
+        if log.handed and heard >= log.handed[0]
+    ]
+
+
+def is_rtp(datagram: bytes) -> bool:
+    return 127 < datagram[0] < 192 and not 192 <= datagram[1] <= 223
+
+
+def drop(pair: Pair, rule: Callable[[int], bool]) -> None:
+    """Drops outgoing RTP of the left end by its number."""
+    numbers = itertools.count()
+
+    def wrap(send: Callable[[bytes], Awaitable[None]]) -> Callable[[bytes], Awaitable[None]]:
+        async def lossy(datagram: bytes) -> None:
+            if not (is_rtp(datagram) and rule(next(numbers))):
+                await send(datagram)
+
+        return lossy
+
+    wrap_sending(pair.connection.getSenders()[0].transport.transport, wrap)
+
+
+async def measure_delay(kind: str, seconds: float, lost: bool) -> dict[str, float]:
+    """Median delay; with `lost`, before one lost packet and from two seconds after it."""
+    pair = await make_pair(kind)
+    await asyncio.sleep(seconds)
+    before = len(pair.forth.heard)
+    result = {"median_ms": statistics.median(delays_ms(pair.forth))}
+    if lost:
+        drop(pair, lambda number: number == 5)
+        await asyncio.sleep(2)
+        skip = len(pair.forth.heard)
+        await asyncio.sleep(seconds)
+        after = statistics.median(delays_ms(pair.forth)[skip:])
+        result |= {"before_ms": statistics.median(delays_ms(pair.forth)[:before]), "after_ms": after}
+    await pair.close()
+    return result
+
+
+async def measure_loss(kind: str, seconds: float, percent: float) -> dict[str, float]:
+    """Share of the sound that is missing at random loss."""
+    pair = await make_pair(kind)
+    await asyncio.sleep(1)
+    generator = random.Random(11)
+    drop(pair, lambda _: generator.random() < percent / 100)
+    samples, began = pair.forth.samples, asyncio.get_running_loop().time()
+    await asyncio.sleep(seconds)
+    missing = 1 - (pair.forth.samples - samples) / (
+        (asyncio.get_running_loop().time() - began) * RATE_HZ
+    )
+    await pair.close()
+    return {"missing": max(0.0, missing)}
+
+
+async def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("kind", choices=["stock", "own", "playout"])
+    parser.add_argument("measure", choices=["cpu", "delay", "lost", "loss"])
+    parser.add_argument("--pairs", type=int, default=10)
+    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--loss", type=float, default=5.0)
+    wanted = parser.parse_args()
+    match wanted.measure:
+        case "cpu":
+            result = await measure_cpu(wanted.kind, wanted.pairs, wanted.seconds)
+        case "loss":
+            result = await measure_loss(wanted.kind, wanted.seconds, wanted.loss)
+        case _:
+            result = await measure_delay(wanted.kind, wanted.seconds, wanted.measure == "lost")
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
