@@ -1,7 +1,5 @@
 """The conversation as the server keeps it: items in order, with what the wire never shows, their sound. Pure."""
 
-import base64
-import binascii
 import copy
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -11,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .formats import decode_pcm16
 from .problems import EventError, check_id, check_type, one_of, optional, required
 from .vad import RATE_HZ
 
@@ -88,13 +87,16 @@ class Conversation:
             )
         return item
 
+    def check_room(self, item: Item) -> None:
+        """Raises EventError if a client must not add so much."""
+        if self._size + len(json.dumps(item.data)) > MAX_CONVERSATION_BYTES:
+            raise EventError("conversation_too_large", "The conversation holds no more items: delete some.")
+
     def add(self, item: Item, previous_item_id: str | None = None) -> str | None:
         """Puts `item` behind another, in front (``root``) or at the end (None); the id it now stands behind."""
         item.size = len(json.dumps(item.data))
         if self.find(item.id) is not None:
             raise EventError("item_id_already_exists", f"Item with id '{item.id}' already exists.", "item.id")
-        if self._size + item.size > MAX_CONVERSATION_BYTES:
-            raise EventError("conversation_too_large", "The conversation holds no more items: delete some.")
         position = self._position(previous_item_id)
         if item.pcm is not None:
             for other in self._items:
@@ -186,26 +188,11 @@ def _part(part: Any, role: str, path: str) -> Mono | None:
             )
         return None
     if kind == "input_audio":
-        return decode_pcm16(required(part, "audio", str, path), f"{path}.audio", part)
+        pcm = decode_pcm16(required(part, "audio", str, path), f"{path}.audio")
+        del part["audio"]  # the service does not send the sound back
+        return pcm
     required(part, "text", str, path)
     return None
-
-
-def decode_pcm16(encoded: str, param: str, holder: Json | None = None) -> Mono:
-    """Base64 of 16-bit little-endian mono PCM as float32; raises EventError. It is removed from `holder`."""
-    try:
-        raw = base64.b64decode(encoded, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise EventError(
-            "invalid_value", f"Invalid '{param}': expected base64-encoded audio.", param
-        ) from error
-    if len(raw) % 2:
-        raise EventError(
-            "invalid_value", f"Invalid '{param}': 16-bit audio has an even number of bytes.", param
-        )
-    if holder is not None:
-        del holder["audio"]  # the service does not send the sound back
-    return np.frombuffer(raw, "<i2").astype(np.float32) / np.float32(32768)
 
 
 def _function_call(item: Item, conversation: Conversation) -> None:

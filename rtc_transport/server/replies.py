@@ -1,5 +1,6 @@
 """What the embedded server's "model" answers: a parrot, a tone, or whatever a `Reply` of your own returns."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 from rtc_audio.errors import AudioFileError
 
 from .vad import RATE_HZ
+
+logger = logging.getLogger("rtc_transport.server")
 
 Mono = NDArray[np.float32]
 
@@ -95,6 +98,37 @@ class Reply(Protocol):
     def mcp_tools(self, server_label: str) -> Sequence[Mapping[str, Any]] | None:
         """The tools of an MCP server that the session names, or None if it cannot be reached."""
         ...
+
+
+class GuardedReply:
+    """A reply whose faults become failed responses instead of the end of the call."""
+
+    def __init__(self, reply: Reply) -> None:
+        self._reply = reply
+
+    def transcribe(self, audio: Mono) -> str | None:
+        """As the reply says; None if it raises."""
+        try:
+            return self._reply.transcribe(audio)
+        except Exception:
+            logger.warning("the reply's transcribe() raised", exc_info=True)
+            return None
+
+    def respond(self, prompt: Prompt) -> Sequence[Output]:
+        """As the reply says; a failure if it raises."""
+        try:
+            return list(self._reply.respond(prompt))
+        except Exception as error:
+            logger.warning("the reply's respond() raised", exc_info=True)
+            return [Failure("server_error", f"The reply raised {type(error).__name__}.")]
+
+    def mcp_tools(self, server_label: str) -> Sequence[Mapping[str, Any]] | None:
+        """As the reply says; None if it raises."""
+        try:
+            return self._reply.mcp_tools(server_label)
+        except Exception:
+            logger.warning("the reply's mcp_tools() raised", exc_info=True)
+            return None
 
 
 class _NoKnowledge:

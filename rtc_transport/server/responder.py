@@ -5,9 +5,10 @@ from typing import Any, Literal, cast
 
 from .config import check_response
 from .items import Conversation, Item, Json, client_item
+from .output_items import World
 from .problems import EventError, check_type, optional, required
 from .replies import McpCall, Output, Prompt, Reply
-from .responses import Response, ResponseRequest, World
+from .responses import Response, ResponseRequest
 from .usage import RateLimits
 
 
@@ -51,7 +52,7 @@ class Responder:
 
     def interrupt(self) -> None:
         """The user speaks: silence, then the end of the conversation's response, then what was not heard."""
-        self._waiting.clear()
+        self._waiting = [outputs for outputs in self._waiting if outputs is not None]
         cut = self._silence()
         for response in self._active:
             if response.request.in_conversation:
@@ -73,7 +74,7 @@ class Responder:
     def _settle(self) -> None:
         for response in self._active:
             if response.due is None:
-                self._limits.spend(response.tokens.total)
+                self._limits.spend(response.items.tokens.total)
         self._active = [response for response in self._active if response.due is not None]
 
     def _running(self) -> Response | None:
@@ -96,9 +97,7 @@ class Responder:
             )
         if outputs is None:
             outputs = self._reply.respond(_prompt(request))
-        response = Response(self._world, request, outputs, now)
-        self._active.append(response)
-        response.created()
+        self._active.append(Response(self._world, request, outputs, now))
         self._world.emit("rate_limits.updated", rate_limits=self._limits.request(now))
 
     def _request(self, session: Json, params: Mapping[str, Any]) -> ResponseRequest:

@@ -10,23 +10,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from .config import updated_session
-from .items import Conversation, Item, Json, client_item, decode_pcm16
-from .listening import InputAudio
+from .formats import AppendedAudio
+from .items import Conversation, Item, Json, client_item
+from .output_items import World
 from .problems import EventError, check_size, optional, parse_event, required
-from .replies import Mono, Reply
+from .replies import GuardedReply, Mono, Reply
 from .responder import Responder
-from .responses import World
-from .vad import SpeechEdge, VadSettings
+from .turns import Turns
 from .voice import Voice
-
-_TRANSCRIPTION_UNAVAILABLE = {
-    "type": "server_error",
-    "code": "transcription_unavailable",
-    "message": "The embedded server does not recognise speech; a script can say what was said (heard).",
-}
 
 
 @dataclass(frozen=True)
@@ -64,12 +56,11 @@ class Session:
     ) -> None:
         self._options = options or SessionOptions()
         self._config = config
-        self._reply = reply
+        self._reply = reply = GuardedReply(reply)
         self._new_id = new_id
         self._model_fixed = model_fixed
         self._expires_at = now + self._options.max_session_seconds
         self._events: list[Json] = []
-        self._input = InputAudio()
         self._conversation = Conversation(new_id("conv"))
         self._world = World(
             self._emit,
@@ -80,9 +71,9 @@ class Session:
             latency_seconds=self._options.latency_seconds,
         )
         self._responder = Responder(self._world, reply, now)
+        self._turns = Turns(self._world, reply, self._responder, config)
+        self._appended = AppendedAudio()
         self._audio_sent = False
-        self._idle_since: float | None = None
-        self._idle_from_ms = 0
         self.ended: str | None = None
         """Why the session is over: the call is to be closed once the events are sent."""
         self._commands: Mapping[str, Callable[[Json, float], None]] = {
@@ -92,13 +83,12 @@ class Session:
             "conversation.item.retrieve": self._retrieve_item,
             "conversation.item.truncate": self._truncate_item,
             "input_audio_buffer.append": self._append,
-            "input_audio_buffer.commit": self._commit,
-            "input_audio_buffer.clear": self._clear_input,
+            "input_audio_buffer.commit": lambda event, now: self._turns.commit(),
+            "input_audio_buffer.clear": lambda event, now: self._turns.clear(),
             "output_audio_buffer.clear": lambda event, now: self._responder.clear(),
             "response.create": lambda event, now: self._responder.create(self._config, event, now),
             "response.cancel": lambda event, now: self._responder.cancel(optional(event, "response_id", str)),
         }
-        self._configure_vad()
 
     # ---- what goes in and comes out
 
@@ -126,7 +116,7 @@ class Session:
 
     def hear(self, pcm: Mono, now: float) -> None:
         """Sound of the user's track that arrived at `now`."""
-        self._on_edges(self._input.push(pcm, now), now)
+        self._turns.hear(pcm, now, track=True)
 
     def speak(self, count: int) -> Mono:
         """The next `count` samples of the model's voice, silence where it says nothing."""
@@ -139,14 +129,15 @@ class Session:
 
     def tick(self, now: float) -> None:
         """Lets time pass; to be called every 20 ms or so."""
-        self._on_edges(self._input.fill_gap(now), now)
         self._responder.advance(self._config, now)
         for edge in self._world.voice.take_edges():
             self._emit(f"output_audio_buffer.{edge.kind}", response_id=edge.response_id)
             self._audio_sent = True
-            self._idle_since = now if edge.kind == "stopped" else None
-            self._idle_from_ms = self._input.end_ms
-        self._check_idle(now)
+            if edge.kind == "started":
+                self._turns.voice_started()
+            else:
+                self._turns.voice_stopped(now)
+        self._turns.tick(now)
         if now >= self._expires_at and self.ended is None:
             self._expire()
 
@@ -166,7 +157,7 @@ class Session:
             self._config, update, model_fixed=self._model_fixed, audio_sent=self._audio_sent
         )
         self._model_fixed = self._model_fixed or "model" in update
-        self._configure_vad()
+        self._turns.configure(self._config)
         if self._options.acknowledge:
             self._emit("session.updated", session=self._config)
         for label in _mcp_labels(self._config):
@@ -175,6 +166,7 @@ class Session:
 
     def _create_item(self, event: Json, now: float) -> None:
         item = client_item(required(event, "item", dict), self._conversation, self._new_id)
+        self._conversation.check_room(item)
         self._add(item, optional(event, "previous_item_id", str))
         if item.data["type"] == "mcp_approval_response":
             call = self._world.approvals.pop(item.data["approval_request_id"], None)
@@ -201,83 +193,8 @@ class Session:
 
     def _append(self, event: Json, now: float) -> None:
         encoded = required(event, "audio", str)
-        if self._config["audio"]["input"]["format"]["type"] != "audio/pcm":
-            raise EventError("invalid_value", "The embedded server takes appended audio as audio/pcm only.")
-        self._on_edges(self._input.push(decode_pcm16(encoded, "audio")), now)
-
-    def _commit(self, event: Json, now: float) -> None:
-        self._add_utterance(*self._input.commit(self._new_id("item")))
-
-    def _clear_input(self, event: Json, now: float) -> None:
-        self._input.clear()
-        self._emit("input_audio_buffer.cleared")
-
-    # ---- turns
-
-    @property
-    def _turn_detection(self) -> Json | None:
-        detection: Json | None = self._config["audio"]["input"]["turn_detection"]
-        return detection
-
-    def _configure_vad(self) -> None:
-        detection = self._turn_detection
-        self._input.configure(None if detection is None else VadSettings.of(detection))
-
-    def _on_edges(self, edges: list[SpeechEdge], now: float) -> None:
-        for edge in edges:
-            detection = self._turn_detection
-            assert detection is not None, "edges come from a detector"
-            if edge.kind == "started":
-                item_id = self._new_id("item")
-                self._idle_since = None
-                self._input.speech_started(item_id, edge.at_ms)
-                self._emit("input_audio_buffer.speech_started", item_id=item_id, audio_start_ms=edge.at_ms)
-                if detection["interrupt_response"]:
-                    self._responder.interrupt()
-            else:
-                item_id, pcm = self._input.take_speech(edge.at_ms)
-                self._emit("input_audio_buffer.speech_stopped", item_id=item_id, audio_end_ms=edge.at_ms)
-                self._add_utterance(item_id, pcm)
-                if detection["create_response"]:
-                    self._responder.answer(self._config, now)
-
-    def _add_utterance(self, item_id: str, pcm: Mono) -> None:
-        """Commits `pcm` as the user's message; a transcript comes from the reply, if it knows one."""
-        previous = self._conversation.last_id
-        self._emit("input_audio_buffer.committed", item_id=item_id, previous_item_id=previous)
-        transcript = self._reply.transcribe(pcm)
-        item = Item(_user_speech(item_id), audio_ms=round(len(pcm) / 24), pcm=pcm)
-        self._add(item, None)
-        item.data["content"][0]["transcript"] = transcript
-        if self._config["audio"]["input"]["transcription"] is not None:
-            self._send_transcript(item, transcript)
-
-    def _send_transcript(self, item: Item, transcript: str | None) -> None:
-        kind = "conversation.item.input_audio_transcription"
-        place = {"item_id": item.id, "content_index": 0}
-        if transcript is None:
-            self._emit(f"{kind}.failed", **place, error=_TRANSCRIPTION_UNAVAILABLE)
-            return
-        self._emit(f"{kind}.delta", **place, delta=transcript)
-        usage = {"type": "duration", "seconds": item.audio_ms / 1000}
-        self._emit(f"{kind}.completed", **place, transcript=transcript, usage=usage)
-
-    def _check_idle(self, now: float) -> None:
-        limit_ms = (self._turn_detection or {}).get("idle_timeout_ms")
-        if limit_ms is None or self._idle_since is None or now - self._idle_since < limit_ms / 1000:
-            return
-        if self._responder.idle and not self._input.speaking:
-            self._idle_since = None
-            item_id, end_ms = self._new_id("item"), self._input.end_ms
-            self._emit(
-                "input_audio_buffer.timeout_triggered",
-                item_id=item_id,
-                audio_start_ms=self._idle_from_ms,
-                audio_end_ms=end_ms,
-            )
-            silence = np.zeros((end_ms - self._idle_from_ms) * 24, np.float32)
-            self._add_utterance(item_id, silence)
-            self._responder.answer(self._config, now)
+        pcm = self._appended.decode(encoded, self._config["audio"]["input"]["format"]["type"])
+        self._turns.hear(pcm, now, track=False)
 
     # ---- helpers
 
@@ -319,17 +236,6 @@ class Session:
         error = EventError("session_expired", f"Your session hit the maximum duration of {shown}.")
         self._emit("error", error=error.to_wire(None))
         self.ended = "session_expired"
-
-
-def _user_speech(item_id: str) -> Json:
-    return {
-        "object": "realtime.item",
-        "id": item_id,
-        "type": "message",
-        "status": "completed",
-        "role": "user",
-        "content": [{"type": "input_audio", "transcript": None}],
-    }
 
 
 def _mcp_labels(config: Mapping[str, Any]) -> list[str]:

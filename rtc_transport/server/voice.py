@@ -132,7 +132,7 @@ class Voice:
             CutItem(line.response_id, utterance.item_id, utterance.sent * 1000 // RATE_HZ)
             for line in self._lines
             for utterance in line.utterances
-            if utterance.chunks or not line.complete
+            if utterance.chunks or (utterance is line.utterances[-1] and not line.complete)
         ]
         self._cut.extend(responses)
         self._lines.clear()
