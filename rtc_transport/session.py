@@ -114,9 +114,8 @@ def diff(requested: SessionConfig | Wire, acknowledged: WireModel | Wire) -> lis
     What the service added is no difference. Secrets (`authorization`, `headers` of MCP servers) are neither compared,
     as the service does not repeat them, nor shown.
     """
-    fields = {
-        name: value for name, value in _wire(requested).items() if name != "type"
-    }  # not repeated by all servers
+    fields = dict(_wire(requested))
+    fields.pop("type", None)  # not every server repeats it
     return list(_differences("", fields, _wire(acknowledged)))
 
 
