@@ -1,8 +1,9 @@
 """Resampling filters as matrices: Kaiser-windowed sinc values for every phase of a rate pair.
 
-Output n lies at input time n * M / L, where L / M is the reduced ratio of the rates. K periods of the ratio make a
-block of K*M inputs and K*L outputs; its outputs are one window of inputs times a banded matrix. Every column sums
-to one, so that a constant stays exactly what it is.
+Output n lies at input time n * M / L, where L / M is the reduced ratio of the rates. A run of consecutive outputs is
+one window of inputs times a banded matrix. For a simple ratio (L small) a run is whole periods and all runs share one
+matrix; for the others (147/160) a period is cut into runs with a matrix each. Every column sums to one, so that a
+constant stays exactly what it is.
 
 Source: J. F. Kaiser, "Nonrecursive digital filter design using the I0-sinh window function", 1974 (length and
 shape parameter from stopband attenuation and transition width).
@@ -28,11 +29,11 @@ class _Preset(NamedTuple):
 
 _PRESETS: dict[str, _Preset] = {
     "fast": _Preset(66.0, 0.30, 1.10),
-    "voice": _Preset(84.0, 0.20, 1.05),
+    "voice": _Preset(85.0, 0.25, 1.10),
     "hq": _Preset(100.0, 0.12, 1.02),
 }
-_MAX_MATRIX = 1 << 20  # entries of a block matrix: beyond it the phases are looked up one by one
-_MAX_PHASES = 1 << 23  # entries of a phase table
+_MAX_BANK = 1 << 22  # entries of all matrices of a rate pair: 16 MiB
+MAX_RUNS = 64  # runs of one product, where every run has its own matrix
 
 
 class Kernel(NamedTuple):
@@ -44,14 +45,22 @@ class Kernel(NamedTuple):
     """M of the reduced ratio."""
     half: int
     """Input samples that an output needs on each side."""
-    block_in: int
-    """Inputs of a block, K * M; 0 where the ratio is too fine for blocks."""
-    block_out: int
-    """Outputs of a block, K * L."""
+    run: int
+    """Outputs of one run."""
+    runs: int
+    """Runs until the pattern repeats; one for a simple ratio."""
     window: int
-    """Inputs that all outputs of a block need."""
-    matrix: NDArray[np.float32]
-    """`[window, block_out]`, or without blocks the phases `[L, 2 * half]`."""
+    """Inputs that all outputs of a run need."""
+    bank: NDArray[np.float32]
+    """`[run, input of the window, output]`; where there are many, the first MAX_RUNS stand again behind the last."""
+
+    def start(self, run: int) -> int:
+        """Input time, rounded down, of the first output of a run."""
+        return run * self.run * self.down // self.up
+
+    def phase(self, run: int) -> int:
+        """What `start` rounded away, in units of 1 / L."""
+        return run * self.run * self.down % self.up
 
 
 @lru_cache(maxsize=64)
@@ -63,25 +72,29 @@ def kernel(rate_in: int, rate_out: int, quality: Quality) -> Kernel:
     common = math.gcd(rate_in, rate_out)
     up, down = rate_out // common, rate_in // common
     half = math.ceil(_reach(rate_in, rate_out, preset))
-    # The smallest block that keeps the matrix product efficient; larger ones only add products with zero.
-    periods = max(1, -(-16 // up), -(-32 // down))
-    block_in, block_out = periods * down, periods * up
-    window = block_in + 2 * half - 1
-    if window * block_out <= _MAX_MATRIX:
-        centres = np.arange(block_out) * down / up
-        matrix = _weights(
-            centres[None, :] - (np.arange(window) - (half - 1))[:, None], rate_in, rate_out, preset
-        )
-        return Kernel(up, down, half, block_in, block_out, window, _aligned(matrix / matrix.sum(0)))
-    if up * 2 * half > _MAX_PHASES:
+    run = _run_length(up, down)
+    runs = up // math.gcd(up, run)
+    latest_phase = up - math.gcd(up, run) if runs > 1 else 0
+    window = (latest_phase + (run - 1) * down) // up + 2 * half
+    if runs * window * run > _MAX_BANK:
         raise UnsupportedFormat(
-            f"{rate_in} Hz to {rate_out} Hz is the ratio {up}/{down}, too fine: use rates with a common divisor"
+            f"cannot resample {rate_in} Hz to {rate_out} Hz: the ratio {up}/{down} is too fine"
         )
-    centres = np.arange(up) / up
-    phases = _weights(
-        centres[:, None] - (np.arange(2 * half) - (half - 1))[None, :], rate_in, rate_out, preset
-    )
-    return Kernel(up, down, half, 0, 0, 2 * half, _aligned(phases / phases.sum(1, keepdims=True)))
+    phases = np.arange(runs) * run * down % up
+    centres = (phases[:, None, None] + np.arange(run) * down) / up
+    weights = _weights(centres - (np.arange(window) - (half - 1))[:, None], rate_in, rate_out, preset)
+    weights /= weights.sum(1, keepdims=True)
+    repeated = weights if runs == 1 else weights[np.arange(runs + MAX_RUNS) % runs]
+    return Kernel(up, down, half, run, runs, window, _aligned(repeated))
+
+
+def _run_length(up: int, down: int) -> int:
+    """Outputs of a run: enough for an efficient product, no more, because longer ones only add products with zero."""
+    if up < 32:
+        periods = next(k for k in range(1, 17) if k * up >= 16 and k * up % 8 == 0)
+        return up * max(1, min(periods, 256 // down))
+    divisors = [n for n in range(16, 65) if up % n == 0]
+    return min(divisors, key=lambda n: abs(math.log(n / 40)), default=32)
 
 
 def _reach(rate_in: int, rate_out: int, preset: _Preset) -> float:

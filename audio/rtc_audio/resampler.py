@@ -1,27 +1,28 @@
-"""Streaming sample-rate conversion in numpy: one small matrix product per chunk.
+"""Streaming sample-rate conversion in numpy: one or a few small matrix products per chunk.
 
-All blocks of a chunk are rows of one overlapping view of the input, so that a chunk is one product with the matrix
-of `kernels`. Slices, views and scratch for a state and a chunk length are made once and kept: with constant chunks
-a call is five numpy operations. OpenBLAS spins a second thread on such products; `OPENBLAS_NUM_THREADS=1` halves
-the CPU time of a process.
+All runs of a chunk (`kernels`) are rows of one overlapping view of the input, so that a chunk is one product. Slices,
+views and scratch for a state and a chunk length are made once and kept: with constant chunks a call is five numpy
+operations. OpenBLAS spins a second thread on such products; `OPENBLAS_NUM_THREADS=1` halves the CPU time.
 
 The resampler does not look at values: NaN and infinity are replaced at the border of a source (`Uplink`).
 """
 
+import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided, sliding_window_view
+from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from .errors import UnsupportedFormat
 from .format import check_channels, check_rate
-from .kernels import Kernel, Quality, aligned_zeros, kernel
+from .kernels import MAX_RUNS, Kernel, Quality, aligned_zeros, kernel
 from .ports import Pcm, Pull
 
 _MAX_PIECE = 4096  # frames that go through the matrix at once; bounds all memory
-_MAX_PLANS = 512
+_MAX_PLANS = 256
 
 
 class StreamResampler:
@@ -53,25 +54,23 @@ class StreamResampler:
         self._frame_shape = () if channels == 1 else (channels,)
         self._column = False  # mono comes as [frame, 1]
         design = kernel(rate_in, rate_out, quality)
-        self._core: _Core
-        if rate_in == rate_out:
-            self._core = _Through()
-        elif design.block_in:
-            self._core = _Blocks(design, channels)
-        else:
-            self._core = _Phases(design, channels)
+        self._core: _Core = _Through() if rate_in == rate_out else _Runs(design, channels)
+        self._push = self._core.push  # bound once: a call costs a few µs in all
+        self._max_piece = self._core.max_piece
+        self._int16 = self._dtype == np.int16
         self.delay_seconds = 0.0 if rate_in == rate_out else design.half / rate_in
         """Time from a frame's arrival to the output that it is the centre of; the same for every frame."""
 
     def push(self, x: NDArray[Any]) -> NDArray[Any]:
         """The next frames, `[frame]` (mono) or `[frame, channel]`; returns what is complete, of the same rank."""
-        if x.dtype is not self._dtype or x.shape[1:] != self._frame_shape or len(x) > _MAX_PIECE:
-            return self._push_other(x)
-        return self._finish(self._core.push(x))
+        if x.dtype is self._dtype and x.shape[1:] == self._frame_shape and len(x) <= self._max_piece:
+            y = self._push(x)
+            return _saturate(y) if self._int16 else y
+        return self._push_other(x)
 
     def flush(self) -> NDArray[Any]:
         """The rest of the stream, of the rank that was pushed; the next push begins a new stream."""
-        rest = self._finish(self._core.push(np.zeros((self._core.half, *self._frame_shape), np.float32)))
+        rest = self.push(np.zeros((self._core.half, *self._frame_shape), self._dtype))
         self._core.clear()
         return rest[:, None] if self._column else rest
 
@@ -82,13 +81,6 @@ class StreamResampler:
     def frames_needed(self, n: int) -> int:
         """The smallest number of input frames after which `push` returns at least n frames."""
         return self._core.frames_needed(n) if n > 0 else 0
-
-    def _finish(self, y: Pcm) -> NDArray[Any]:
-        if self._dtype != np.int16:
-            return y
-        np.rint(y, out=y)
-        np.clip(y, -32768.0, 32767.0, out=y)
-        return y.astype(np.int16)
 
     def _push_other(self, x: NDArray[Any]) -> NDArray[Any]:
         """What is not a plain chunk: long ones, mono as `[frame, 1]`, and what has to be refused."""
@@ -101,8 +93,10 @@ class StreamResampler:
             raise UnsupportedFormat(
                 f"samples of shape {list(x.shape)} in a resampler for {self.channels} channels"
             )
-        pieces = [self._core.push(x[at : at + _MAX_PIECE]) for at in range(0, max(1, len(x)), _MAX_PIECE)]
-        return self._finish(np.concatenate(pieces))
+        step = self._max_piece
+        pieces = [self._core.push(x[at : at + step]) for at in range(0, max(1, len(x)), step)]
+        whole = np.concatenate(pieces)
+        return _saturate(whole) if self._int16 else whole
 
 
 class PullResampler:
@@ -136,10 +130,17 @@ class PullResampler:
         self._rest = self._rest[:0]
 
 
+def _saturate(y: Pcm) -> NDArray[np.int16]:
+    np.rint(y, out=y)
+    np.clip(y, -32768.0, 32767.0, out=y)
+    return y.astype(np.int16)
+
+
 class _Core(Protocol):
     """The stream behind a StreamResampler: float32 or int16 in, float32 out, `[frame]` for mono."""
 
     half: int
+    max_piece: int
 
     def push(self, x: NDArray[Any]) -> Pcm: ...
     def frames_needed(self, n: int) -> int: ...
@@ -150,6 +151,7 @@ class _Through:
     """Equal rates."""
 
     half = 0
+    max_piece = sys.maxsize
 
     def push(self, x: NDArray[Any]) -> Pcm:
         return x.astype(np.float32)
@@ -166,10 +168,8 @@ class _Plan(NamedTuple):
 
     slot: NDArray[np.float32]  # where the chunk goes
     next_state: "_State"
-    windows: NDArray[np.float32] | None  # overlapping view of the buffer; None: no output is complete yet
-    scratch: NDArray[np.float32]
-    multiply: Callable[[NDArray[np.float32], NDArray[np.float32]], Any]
-    product: NDArray[np.float32]
+    gather: Callable[[], object] | None  # copies the windows of all runs; None: no output is complete yet
+    multiply: Callable[[], object]
     output: NDArray[np.float32]
     move_to: NDArray[np.float32] | None  # what is still needed moves to the front; None: nothing is finished
     move_from: NDArray[np.float32] | None
@@ -178,77 +178,78 @@ class _Plan(NamedTuple):
 class _State(dict[int, _Plan]):
     """Where a stream stands between two chunks, with the plans by chunk length made so far."""
 
-    def __init__(self, fill: int, offset: int) -> None:
+    def __init__(self, fill: int, run: int, offset: int) -> None:
         super().__init__()
         self.fill = fill  # inputs in the buffer
-        self.offset = offset  # outputs of the first block in the buffer that have gone out already
+        self.run = run  # the run that the buffer begins with, modulo the runs of the kernel
+        self.offset = offset  # outputs of that run that have gone out already
 
 
-class _Blocks:
-    """The stream for ratios with a block matrix: nearly all."""
+class _Runs:
+    """The stream for unequal rates."""
 
     def __init__(self, design: Kernel, channels: int) -> None:
         self.half = design.half
-        self._design = design
+        self._kernel = design
         self._channels = channels
-        self._matrix = design.matrix
-        # After a push fewer than window + block_in inputs stay; a product may read one block beyond the end.
-        self._length = _MAX_PIECE + 3 * (design.window + design.block_in)
+        per_product = _MAX_PIECE if design.runs == 1 else design.start(MAX_RUNS - 2) - 1
+        self.max_piece = max(1, min(_MAX_PIECE, per_product))
+        # After a push fewer inputs than two windows stay; a product may read two runs beyond the end.
+        self._length = self.max_piece + 4 * design.window + 2 * design.start(1)
         self._buffer = aligned_zeros(channels * self._length).reshape(channels, self._length)
-        self._scratch = aligned_zeros(0)
-        self._product = aligned_zeros(0)
+        self._scratch = self._product = aligned_zeros(0)
         self._plans = 0
-        self._states: dict[tuple[int, int], _State] = {}
+        self._states: dict[tuple[int, int, int], _State] = {}
         self.clear()
 
     def clear(self) -> None:
         self._buffer[...] = 0.0
-        self._state = self._state_at(self.half - 1, 0)  # a stream begins with zeros
+        self._state = self._state_at(self.half - 1, 0, 0)  # a stream begins with zeros
 
     def frames_needed(self, n: int) -> int:
-        d = self._design
-        return max(0, (self._state.offset + n - 1) * d.down // d.up + 2 * d.half - self._state.fill)
+        k, state = self._kernel, self._state
+        last = (k.phase(state.run) + (state.offset + n - 1) * k.down) // k.up
+        return max(0, last + 2 * k.half - state.fill)
 
     def push(self, x: NDArray[Any]) -> Pcm:
         plan = self._state.get(len(x))
         if plan is None:
             plan = self._plan(len(x))
-        slot, self._state, windows, scratch, multiply, product, output, move_to, move_from = plan
+        slot, self._state, gather, multiply, output, move_to, move_from = plan
         slot[...] = x
-        if windows is None:
+        if gather is None:
             return output.copy()
-        scratch[...] = windows
-        multiply(self._matrix, product)
+        gather()
+        multiply()
         y = output.copy()
         if move_to is not None:
             move_to[...] = move_from  # numpy handles the overlap
         return y
 
-    def _state_at(self, fill: int, offset: int) -> _State:
-        return self._states.setdefault((fill, offset), _State(fill, offset))
+    def _state_at(self, fill: int, run: int, offset: int) -> _State:
+        key = (fill, run % self._kernel.runs, offset)
+        if key not in self._states:
+            self._states[key] = _State(*key)
+        return self._states[key]
 
     def _plan(self, count: int) -> _Plan:
-        d = self._design
+        k = self._kernel
         if self._plans >= _MAX_PLANS:
             self._forget_plans()
-        fill, offset = self._state.fill, self._state.offset
+        fill, run, offset = self._state.fill, self._state.run, self._state.offset
         end = fill + count
-        # Outputs whose whole window is there, counted from the start of the first block. Partial blocks are
-        # computed whole, and columns whose window is incomplete are not handed out.
-        complete = max(offset, -(-((end - 2 * d.half + 1) * d.up) // d.down))
-        finished = complete // d.block_out
-        rows = max(2, -(-complete // d.block_out))  # one row would take BLAS's slow path for vectors
-        shift = finished * d.block_in
-        windows, scratch, product = self._views(rows)
-        flat = product.reshape(self._channels, rows * d.block_out)[:, offset:complete]
+        # Outputs whose whole window is there, counted from the first of the first run. A run is computed whole,
+        # and columns whose window is incomplete are not handed out.
+        complete = max(offset, -((k.phase(run) - (end - 2 * k.half + 1) * k.up) // k.down))
+        finished = complete // k.run
+        shift = k.start(run + finished) - k.start(run)
+        gather, multiply, product = self._operations(run, -(-complete // k.run))
         plan = _Plan(
             self._layout(self._buffer[:, fill:end]),
-            self._state_at(end - shift, complete - finished * d.block_out),
-            windows if complete > offset else None,
-            scratch,
-            scratch.reshape(-1, d.window).dot,
-            product.reshape(-1, d.block_out),
-            self._layout(flat),
+            self._state_at(end - shift, run + finished, complete - finished * k.run),
+            gather if complete > offset else None,
+            multiply,
+            self._layout(product.reshape(self._channels, -1)[:, offset:complete]),
             self._buffer[:, : end - shift] if finished else None,
             self._buffer[:, shift:end] if finished else None,
         )
@@ -259,54 +260,44 @@ class _Blocks:
     def _layout(self, view: NDArray[np.float32]) -> NDArray[np.float32]:
         return view[0] if self._channels == 1 else view.T
 
-    def _views(self, rows: int) -> tuple[NDArray[np.float32], ...]:
-        d, channels = self._design, self._channels
-        if self._scratch.size < channels * rows * d.window:
-            self._scratch = aligned_zeros(channels * rows * d.window)
-            self._product = aligned_zeros(channels * rows * d.block_out)
+    def _operations(
+        self, run: int, rows: int
+    ) -> tuple[Callable[[], object], Callable[[], object], NDArray[np.float32]]:
+        """`gather`, `multiply` and the product `[channel, row, output]` of so many runs."""
+        k = self._kernel
+        if k.runs == 1:
+            rows = max(2, rows)  # one row would take BLAS's slow path for vectors
+            scratch, product = self._room(rows)
+            strides = (self._length * 4, k.start(1) * 4, 4)
+            windows = as_strided(self._buffer, (self._channels, rows, k.window), strides, writeable=False)
+            matrix, flat = k.bank[0], product.reshape(-1, k.run)
+            return (
+                partial(scratch.__setitem__, ..., windows),
+                partial(scratch.reshape(-1, k.window).dot, matrix, flat),
+                product,
+            )
+        scratch, product = self._room(rows)
+        starts = np.array([k.start(run + row) - k.start(run) for row in range(rows)])
+        index = starts[:, None] + np.arange(k.window)
+        columns = scratch[:, :, None, :], product[:, :, None, :]  # a vector times a matrix, for every run
+        return (
+            partial(self._buffer.take, index, 1, scratch, "clip"),
+            partial(np.matmul, columns[0], k.bank[run : run + rows], columns[1]),
+            product,
+        )
+
+    def _room(self, rows: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Scratch `[channel, row, input]` and product `[channel, row, output]`, shared by all plans."""
+        k, count = self._kernel, self._channels * rows
+        if self._scratch.size < count * k.window:
+            self._scratch = aligned_zeros(count * k.window)
+            self._product = aligned_zeros(count * k.run)
             self._forget_plans()
-        windows = as_strided(self._buffer, (channels, rows, d.window), (self._length * 4, d.block_in * 4, 4))
-        scratch = self._scratch[: channels * rows * d.window].reshape(channels, rows, d.window)
-        product = self._product[: channels * rows * d.block_out].reshape(channels, rows, d.block_out)
-        return windows, scratch, product
+        scratch = self._scratch[: count * k.window].reshape(self._channels, rows, k.window)
+        return scratch, self._product[: count * k.run].reshape(self._channels, rows, k.run)
 
     def _forget_plans(self) -> None:
         state = self._state
         self._states.clear()
         self._plans = 0
-        self._state = self._state_at(state.fill, state.offset)
-
-
-class _Phases:
-    """The stream for ratios too fine for a block matrix (22254 → 48000 Hz): every output looks its filter up."""
-
-    def __init__(self, design: Kernel, channels: int) -> None:
-        self.half = design.half
-        self._design = design
-        self._channels = channels
-        self.clear()
-
-    def clear(self) -> None:
-        self._buffer = np.zeros((self.half - 1, self._channels), np.float32)
-        self._next = 0  # place of the next output, in 1 / L input frames from the start of the buffer
-
-    def frames_needed(self, n: int) -> int:
-        d = self._design
-        return max(0, (self._next + (n - 1) * d.down) // d.up + 2 * d.half - len(self._buffer))
-
-    def push(self, x: NDArray[Any]) -> Pcm:
-        d = self._design
-        buffer = np.concatenate((self._buffer, x.astype(np.float32).reshape(-1, self._channels)))
-        count = max(0, -(-((len(buffer) - 2 * d.half + 1) * d.up - self._next) // d.down))
-        start, phase = np.divmod(self._next + d.down * np.arange(count), d.up)
-        windows = (
-            sliding_window_view(buffer, 2 * d.half, axis=0)[start]
-            if count
-            else np.empty((0, self._channels, 2 * d.half), np.float32)
-        )
-        y: Pcm = np.einsum("kct,kt->kc", windows, d.matrix[phase])
-        self._next += count * d.down
-        used = min(self._next // d.up, len(buffer))
-        self._next -= used * d.up
-        self._buffer = buffer[used:].copy()
-        return y[:, 0] if self._channels == 1 else y
+        self._state = self._state_at(state.fill, state.run, state.offset)
