@@ -131,7 +131,6 @@ from .session_objects import (
 )
 from .transport import (
     TRANSPORT_EVENTS,
-    AnyTransportEvent,
     Audio,
     AudioDone,
     AudioInterrupted,
@@ -168,7 +167,6 @@ __all__ = [
     "TRANSPORT_EVENTS",
     "AnyItem",
     "AnyTool",
-    "AnyTransportEvent",
     "AssistantMessage",
     "Audio",
     "AudioConfig",

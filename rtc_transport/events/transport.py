@@ -4,7 +4,7 @@ Every server event is emitted under its own type as well; these are what they me
 milliseconds, ids are the service's.
 """
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -355,39 +355,7 @@ class McpToolCallCompleted(TransportEvent):
     """The call."""
 
 
-AnyTransportEvent = Annotated[
-    ConnectionChange
-    | Connected
-    | Disconnected
-    | ErrorReport
-    | ClientEventSent
-    | Stats
-    | SessionUpdateMismatch
-    | InputSpeechStarted
-    | InputSpeechStopped
-    | InputTranscriptDelta
-    | InputTranscriptDone
-    | InputAudio
-    | SourceEnded
-    | TurnStarted
-    | TurnDone
-    | UsageUpdate
-    | Audio
-    | AudioDone
-    | AudioInterrupted
-    | AudioTranscriptDelta
-    | OutputTextDelta
-    | ItemUpdate
-    | ItemDeleted
-    | FunctionCall
-    | McpToolsListed
-    | McpApprovalRequest
-    | McpToolCallCompleted,
-    Field(discriminator="type"),
-]
-"""Any transport event."""
-
 TRANSPORT_EVENTS: dict[str, type[TransportEvent]] = {
-    event.model_fields["type"].default: event for event in get_args(get_args(AnyTransportEvent)[0])
+    event.model_fields["type"].default: event for event in TransportEvent.__subclasses__()
 }
 """The transport events by their name."""
