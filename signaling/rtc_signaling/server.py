@@ -52,7 +52,7 @@ class CallHandler(Protocol):
         """
 
     async def hangup(self, call_id: str) -> bool:
-        """End a call; False if there is none of that id."""
+        """End a call; False if there is none of that id. Cancelled if the client gives up."""
 
 
 def create_app(
@@ -257,7 +257,7 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
     except web.RequestPayloadError:
         return _error_response(CallRejected("The body broke off or is malformed.", code="invalid_body"))
     except Exception:  # a crash of the handler is one failed request, not the end of the server
-        logger.exception("%s %s failed", request.method, request.path)
+        logger.exception("%s %s failed", request.method, request.rel_url.raw_path)
         return _error_response(
             CallRejected("The server failed.", code="server_error", status=500, type="server_error")
         )

@@ -22,6 +22,7 @@ from rtc_signaling import (
 )
 from rtc_signaling.client import BodyForm
 from rtc_signaling.replies import MAX_BODY_BYTES
+from rtc_signaling.transfer import time_limit
 from support.raw_http import http_response, raw_server, shown_by
 
 OFFER = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\na=ice-pwd:topsecretpassword\r\n"
@@ -73,6 +74,13 @@ async def test_a_given_url_is_posted_to_exactly_as_written(path: str) -> None:
         url = server.url.removesuffix("/v1") + path
         await SdpClient(base_url="https://unused.invalid").exchange(OFFER, key=KEY, session=SESSION, url=url)
     assert server.head.startswith(f"POST {path} HTTP/1.1\r\n")
+
+
+async def test_letters_beyond_ascii_in_a_url_are_encoded() -> None:
+    async with raw_server(CREATED) as server:
+        url = f"{server.url}/größe?q=ü"
+        await SdpClient().exchange(OFFER, key=KEY, session=SESSION, url=url)
+    assert server.head.startswith("POST /v1/gr%C3%B6%C3%9Fe?q=%C3%BC HTTP/1.1\r\n")
 
 
 async def test_custom_headers_go_along_and_win() -> None:
@@ -171,6 +179,14 @@ async def test_a_body_without_end_is_cut_off() -> None:
     async with raw_server(http_response(200, bomb, {"Content-Encoding": "gzip"})) as server:
         with pytest.raises(InvalidAnswer, match=f"more than {MAX_BODY_BYTES} bytes"):
             await SdpClient(base_url=server.url).exchange(OFFER, key=KEY, session=SESSION)
+
+
+async def test_a_body_that_never_ends_is_not_read_to_the_end() -> None:
+    endless = b"HTTP/1.1 200 OK\r\n\r\n" + b"v=0\r\n" * (MAX_BODY_BYTES // 4)
+    async with raw_server(endless, hold=True) as server:
+        with pytest.raises(InvalidAnswer, match=f"more than {MAX_BODY_BYTES} bytes"):
+            await SdpClient(base_url=server.url).exchange(OFFER, key=KEY, session=SESSION)
+        await server.gone.wait()
 
 
 async def test_a_redirect_is_not_followed_with_the_key() -> None:
@@ -347,6 +363,12 @@ async def test_hanging_up_fails_like_an_exchange() -> None:
             await client.hangup("rtc_1", key=KEY, timeout_seconds=0.05)
     with pytest.raises(ValueError, match="no call id: ''"):
         await client.hangup("", key=KEY)
+
+
+async def test_a_timeout_of_somebody_else_is_not_ours() -> None:
+    with pytest.raises(TimeoutError, match="theirs"):
+        async with time_limit(60, "waiting"):
+            raise TimeoutError("theirs")
 
 
 async def test_one_client_serves_many_calls_at_once() -> None:

@@ -2,7 +2,7 @@ import asyncio
 import io
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -415,32 +415,31 @@ async def test_a_crash_of_an_intercept_is_a_500(calls: Calls, caplog: pytest.Log
     assert len(caplog.records) == 1
 
 
-async def sleeps(request: web.Request) -> None:
-    await asyncio.Event().wait()
+@pytest.mark.parametrize("stubborn", [False, True])
+async def test_closing_does_not_wait_for_requests_under_way(calls: Calls, stubborn: bool) -> None:
+    arrived, released = asyncio.Event(), asyncio.Event()
 
+    async def hang(request: web.Request) -> None:
+        arrived.set()
+        while not released.is_set():
+            try:
+                await released.wait()
+            except asyncio.CancelledError:
+                if not stubborn:
+                    raise
 
-async def stubborn(request: web.Request) -> None:
-    for _ in range(30):
-        try:
-            await asyncio.sleep(0.1)
-        except asyncio.CancelledError:
-            continue
-
-
-@pytest.mark.parametrize("intercept", [sleeps, stubborn])
-async def test_closing_does_not_wait_for_requests_under_way(
-    calls: Calls, intercept: Callable[[web.Request], Awaitable[None]]
-) -> None:
     async with aiohttp.ClientSession() as http:
-        async with SignalingServer(create_app(calls, intercept=intercept)) as server:
-            hanging = [asyncio.create_task(http.post(server.url + CALLS).__aenter__()) for _ in range(5)]
-            await asyncio.wait(hanging, timeout=0.1)
-            idle = await asyncio.open_connection("127.0.0.1", int(server.url.split(":")[2].split("/")[0]))
+        async with SignalingServer(create_app(calls, intercept=hang)) as server:
+            port = int(server.url.split(":")[2].split("/")[0])
+            _, idle = await asyncio.open_connection("127.0.0.1", port)
+            hanging = asyncio.ensure_future(http.post(server.url + CALLS))
+            await arrived.wait()
             started = time.monotonic()
         assert time.monotonic() - started < 2
-        idle[1].close()
-        results = await asyncio.gather(*hanging, return_exceptions=True)
-    assert all(isinstance(result, aiohttp.ClientError) for result in results)
+        with pytest.raises(aiohttp.ClientError):
+            await hanging
+    idle.close()
+    released.set()
 
 
 async def test_closing_twice_and_cancelled_is_harmless(calls: Calls) -> None:
