@@ -10,16 +10,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rtc_transport.errors import EventTooLarge, ResponseFailed
-from rtc_transport.events.base import EventModel, to_wire
+from rtc_transport.events.base import EventModel, WireModel, to_wire
 from rtc_transport.events.items import Item
 from rtc_transport.events.transport import ErrorReport, FunctionCall, McpApprovalRequest
 from rtc_transport.session import SessionConfig, check_update
 
 from . import messages
 from .configuration import Configuration
-from .effects import Effect, Emit, Playback, Resolve
+from .effects import Effect, Emit, Playback, Resolve, deeds_first
 from .fields import part
-from .ids import IdMaker, random_id
+from .ids import MAX_ID_LENGTH, IdMaker, random_id
 from .interruption import Interruption
 from .outbox import Message, Outbox, encode
 from .reset import reset_events
@@ -95,6 +95,8 @@ class Commands:
 
         `source_active` says that an unmuted source fills the same buffer: that is warned of, once a connection.
         """
+        if not isinstance(audio, bytes | bytearray | memoryview):
+            raise ValueError(f"audio is bytes in the session's input format, not {type(audio).__name__}")
         audio = bytes(audio)
         width = messages.sample_bytes(self._configuration.effective)
         if len(audio) % width:
@@ -159,40 +161,41 @@ class Commands:
 
     def cancel_response(self, request_id: str) -> list[Effect]:
         """Withdraws a request that has not gone out, else cancels its response, at the latest when that starts."""
-        self._outbox.check([encode(self._cancel_event("x" * 32))])
-        withdrawal = ResponseFailed("the request was withdrawn before it was sent", code="cancelled")
+        self._outbox.check([encode(self._cancel_event("x" * MAX_ID_LENGTH))])
+        error = ResponseFailed("the request was withdrawn before it was sent", code="cancelled")
         cancellation = self._sequencer.cancel(request_id)
-        self._put(map(self._cancel_event, cancellation.running))
-        return self._withdraw(cancellation, withdrawal)
+        if cancellation.running is not None:
+            self._put_cancels([self._cancel_event(cancellation.running)])
+        return deeds_first(self._withdraw(cancellation, error))
 
     def interrupt(self, now: float, playback: Playback, *, truncate: bool = False) -> list[Effect]:
-        """Stops the turn: the response, its voice at the service and here, and the requests that have not gone out."""
+        """Stops the turn: the response, its voice at the service and here, the requests that have not gone out.
+
+        With `truncate` the service is also told how much of the item was heard.
+        """
+        cancels = [self._cancel_event(response_id) for response_id in self._sequencer.cancellable]
+        events: list[dict[str, Any]] = [self._clear_event()]
         cut = self._interruption.truncation(playback) if truncate else None
-        events: list[dict[str, Any]] = [
-            {"type": "output_audio_buffer.clear", "event_id": self._new_id("event")}
-        ]
         if cut is not None:
             events.append({"type": "conversation.item.truncate", **cut._asdict()})
-        running = self._sequencer.running
-        self._outbox.check(map(encode, [*map(self._cancel_event, running), *events]))
-        cancellation = self._sequencer.interrupt()
-        self._put(map(self._cancel_event, cancellation.running))
+        self._outbox.check(map(encode, [*cancels, *events]))
+        self._put_cancels(cancels)
         self._put(events)
-        stop, report = self._interruption.interrupt(now, playback, running)
-        withdrawal = ResponseFailed("the request was withdrawn by interrupt()", code="interrupted")
-        return [stop, *self._withdraw(cancellation, withdrawal), report]
+        error = ResponseFailed("the request was withdrawn by interrupt()", code="interrupted")
+        effects = self._interruption.interrupt(now, playback, self._sequencer.running)
+        return deeds_first([*effects, *self._withdraw(self._sequencer.interrupt(), error)])
 
     def _automatic(self, wanted: bool) -> Request | None:
         return self._request({"type": "response.create"}, explicit=False) if wanted else None
 
     def _request(self, event: Mapping[str, Any], *, explicit: bool, waiter: str | None = None) -> Request:
-        """The request of an event, with an event id and, where there is room, our tag in its metadata."""
+        """The request of an event, with an event id and, where there is room, a tag in its metadata."""
         wire = {**event, "event_id": event.get("event_id") or self._new_id("event")}
         response = wire.get("response") or {}
-        metadata = response.get("metadata") or {} if isinstance(response, Mapping) else None
+        metadata = (response.get("metadata") or {}) if isinstance(response, Mapping) else None
         tag = None
         if isinstance(metadata, Mapping) and len(metadata) < _MAX_METADATA:
-            tag = str(wire["event_id"])
+            tag = waiter or self._new_id("request")
             wire["response"] = {**response, "metadata": {**metadata, TAG: tag}}
         waiters = {} if waiter is None else {waiter: None}
         return Request(encode(wire), explicit, tag, waiters, anonymous=waiter is None)
@@ -216,17 +219,23 @@ class Commands:
         for event in events:
             self._outbox.put(encode(event))
 
+    def _put_cancels(self, events: Iterable[Mapping[str, Any]]) -> None:
+        for event in events:
+            self._own_cancels.append(event["event_id"])
+            self._put([event])
+
     def _cancel_event(self, response_id: str) -> dict[str, Any]:
-        event_id = self._new_id("event")
-        self._own_cancels.append(event_id)
         response = {"response_id": response_id} if response_id else {}
-        return {"type": "response.cancel", "event_id": event_id, **response}
+        return {"type": "response.cancel", "event_id": self._new_id("event"), **response}
+
+    def _clear_event(self) -> dict[str, Any]:
+        return {"type": "output_audio_buffer.clear", "event_id": self._new_id("event")}
 
     def _withdraw(self, cancellation: Cancellation, error: ResponseFailed) -> list[Effect]:
         """Takes back what has not gone out and tells those who waited for it."""
         told, unsent = list(cancellation.withdrawn), cancellation.unsent
         if unsent is not None:
-            self._outbox.withdraw(unsent.message.event_id or "")
+            self._outbox.withdraw(unsent.message)
             told += self._sequencer.release(unsent)
         return [*(Resolve(waiter, error=error) for waiter in told), *self._release_request()]
 
@@ -249,8 +258,8 @@ class Commands:
         return [*(Resolve(waiter, error=error) for waiter in waiters), Emit("error", report)]
 
 
-def _wire(event: EventModel | Mapping[str, Any]) -> dict[str, Any]:
-    if isinstance(event, EventModel):
+def _wire(event: WireModel | Mapping[str, Any]) -> dict[str, Any]:
+    if isinstance(event, WireModel):
         try:
             return to_wire(event)
         except TypeError as exc:

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from rtc_transport.events.session_objects import Session
@@ -10,14 +11,19 @@ from rtc_transport.session import diff, merge
 
 from .fields import lenient, part
 
-_Update = tuple[str, dict[str, Any]]
+
+@dataclass(slots=True)
+class _Update:
+    event_id: str
+    session: dict[str, Any]
+    sent: bool = False
 
 
 class Configuration:
     """Correlates `session.update` with its answer.
 
     The service handles events in order and `session.updated` names no event, so it answers the oldest update that
-    was not refused by an `error`.
+    was sent and not refused by an `error`.
     """
 
     def __init__(self) -> None:
@@ -38,8 +44,8 @@ class Configuration:
     def expected(self) -> dict[str, Any]:
         """The session in wire form as it will be once the service has done what it was asked."""
         session = self._effective
-        for _, update in self._updates:
-            session = merge(session, update)
+        for update in self._updates:
+            session = merge(session, update.session)
         return session
 
     def described(self, event: Mapping[str, Any]) -> None:
@@ -53,23 +59,31 @@ class Configuration:
         detection = audio_input.get("turn_detection", {})
         return isinstance(detection, dict) and detection.get("create_response") is not False
 
-    def opening(self, event_id: str, session: Mapping[str, Any]) -> None:
-        """The first `session.update` is on its way, before those that were queued earlier."""
-        self._updates.appendleft((event_id, dict(session)))
+    def updating(self, event_id: str, session: Mapping[str, Any], *, first: bool = False) -> None:
+        """A `session.update` is queued; `first`: before those that were queued earlier."""
+        update = _Update(event_id, dict(session))
+        if first:
+            self._updates.appendleft(update)
+        else:
+            self._updates.append(update)
 
-    def updating(self, event_id: str, session: Mapping[str, Any]) -> None:
-        """A `session.update` is on its way, or queued to be."""
-        self._updates.append((event_id, dict(session)))
+    def sent(self, event_id: str | None) -> None:
+        """An event has left the machine; if it is an update, its answer is awaited."""
+        for update in self._updates:
+            update.sent = update.sent or update.event_id == event_id
 
     def updated(self, event: Mapping[str, Any]) -> list[Mismatch]:
         """`session.updated`: the fields of the update it answers that the service changed or ignored."""
-        self._effective = part(event, "session") or self._effective
-        if not self._updates:
+        self.described(event)
+        if not self._updates or not self._updates[0].sent:
             return []
-        _, requested = self._updates.popleft()
+        requested = self._updates.popleft().session
         return diff(requested, self._effective) if part(event, "session") else []
 
     def refused(self, event_id: str | None) -> None:
-        """An `error` named an event; if it was an update, that one will not be answered by a `session.updated`."""
-        if event_id is not None:
-            self._updates = deque(update for update in self._updates if update[0] != event_id)
+        """An event will not be done; if it is an update, no `session.updated` answers it."""
+        self._updates = deque(update for update in self._updates if update.event_id != event_id)
+
+    def awaits(self, event_id: str) -> bool:
+        """Whether this update was sent and has no answer yet."""
+        return any(update.sent and update.event_id == event_id for update in self._updates)

@@ -6,6 +6,7 @@ was decided before its call is carried out after it. Events to send are no effec
 and the shell takes them with `Conversation.next_message` whenever the channel has room.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -81,3 +82,8 @@ class Playback(NamedTuple):
     """Milliseconds that came in, the upper limit of a truncation."""
     playing: bool = False
     """Whether samples of it are still to be played."""
+
+
+def deeds_first(effects: Iterable[Effect]) -> list[Effect]:
+    """The effects in the order that this module promises, otherwise as they were."""
+    return sorted(effects, key=lambda effect: isinstance(effect, Emit))

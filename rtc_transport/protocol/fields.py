@@ -37,14 +37,15 @@ def objects(value: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
 
 
 def lenient(model: type[ModelT], value: Mapping[str, Any]) -> ModelT:
-    """`value` as a model, without the fields that do not fit it."""
+    """`value` as a model; if something does not fit, what its known fields hold that does."""
     try:
         return model.model_validate(value)
     except ValidationError as exc:
         misfits = {
             error["loc"][0] for error in exc.errors(include_url=False, include_input=False) if error["loc"]
         }
-        return model.model_validate({key: field for key, field in value.items() if key not in misfits})
+        fits = model.model_fields.keys() & value.keys() - misfits
+        return model.model_validate({name: value[name] for name in fits})
 
 
 def typed_item(value: Mapping[str, Any]) -> Item:

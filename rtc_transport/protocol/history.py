@@ -66,7 +66,7 @@ class History:
         self._order: list[str] = []
         self._early: OrderedDict[str, _Texts] = OrderedDict()
         self._gone: OrderedDict[str, None] = OrderedDict()
-        self._waiting: dict[str, list[str]] = {}
+        self._waiting: dict[str, str] = {}  # items whose predecessor has not come
         self._snapshot: tuple[Item, ...] | None = ()
 
     @property
@@ -109,7 +109,8 @@ class History:
         entry.said = _merged(entry.said, _without_audio(item) if not self._limits.keep_audio else item)
         self._changed(entry)
         self._place(item_id, entry, previous)
-        for follower in self._waiting.pop(item_id, ()):
+        for follower in [each for each, awaited in self._waiting.items() if awaited == item_id]:
+            del self._waiting[follower]
             self._move_behind(item_id, follower)
         self._evict()
 
@@ -153,15 +154,24 @@ class History:
         if isinstance(previous, Unplaced) or previous == entry.previous or previous == item_id:
             return
         entry.previous = previous
+        self._waiting.pop(item_id, None)
         if previous is None or previous in self._entries:
             self._move_behind(previous, item_id)
         else:  # told in another order: it stays last until that item comes
-            self._waiting.setdefault(previous, []).append(item_id)
+            self._waiting[item_id] = previous
 
     def _move_behind(self, previous: Previous, item_id: str) -> None:
-        if item_id in self._entries:
-            self._order.remove(item_id)
-            self._order.insert(0 if previous is None else self._order.index(previous) + 1, item_id)
+        """Moves an item, and those right behind it that were placed by it."""
+        start = end = self._order.index(item_id)
+        block: list[str] = []
+        while end < len(self._order) and self._order[end] != previous:
+            if block and self._entries[self._order[end]].previous not in block:
+                break
+            block.append(self._order[end])
+            end += 1
+        del self._order[start:end]
+        place = 0 if previous is None else self._order.index(previous) + 1
+        self._order[place:place] = block
 
     def _evict(self) -> None:
         while self._limits.max_items is not None and len(self._order) > self._limits.max_items:
@@ -170,6 +180,7 @@ class History:
             self._forget(evicted)
 
     def _forget(self, item_id: str) -> None:
+        self._waiting.pop(item_id, None)
         self._gone[item_id] = None
         _trim(self._gone, _GONE_ITEMS)
 

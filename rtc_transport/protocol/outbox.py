@@ -139,9 +139,9 @@ class Outbox:
         self.queued_bytes -= message.size
         return message
 
-    def withdraw(self, event_id: str) -> bool:
-        """Removes the queued message with this event id; says whether there was one."""
-        return bool(self._remove(lambda message: message.event_id == event_id))
+    def withdraw(self, message: Message) -> bool:
+        """Removes a queued message; says whether it still waited."""
+        return bool(self._remove(lambda queued: queued is message))
 
     def set_limit(self, limit: int) -> list[Message]:
         """Takes note of what the peer takes; removes and returns the queued messages that are larger."""

@@ -70,8 +70,8 @@ class Cancellation(NamedTuple):
     """Those who waited for requests that were never sent."""
     unsent: Request | None
     """The request in the slot, to be taken back and then given to `release`."""
-    running: list[str]
-    """The responses to cancel: they run, and nobody has cancelled them."""
+    running: str | None = None
+    """The response to cancel: it runs, and nobody has cancelled it."""
 
 
 class ResponseSequencer:
@@ -94,6 +94,11 @@ class ResponseSequencer:
     def running(self) -> tuple[str, ...]:
         """The ids of the responses between `response.created` and `response.done`, the oldest first."""
         return tuple(self._running)
+
+    @property
+    def cancellable(self) -> tuple[str, ...]:
+        """Those of them that nobody has cancelled."""
+        return tuple(response_id for response_id, each in self._running.items() if not each.cancelling)
 
     @property
     def waiting(self) -> int:
@@ -140,9 +145,9 @@ class ResponseSequencer:
         self._queued_bytes -= self._slot.message.size
         return self._slot
 
-    def sent(self, event_id: str | None, now: float) -> None:
-        """The request in the slot has left the machine: from now on its answer is awaited."""
-        if self._slot is not None and self._slot.message.event_id == event_id:
+    def sent(self, message: Message, now: float) -> None:
+        """A message has left the machine; if it is the request in the slot, its answer is awaited from now on."""
+        if self._slot is not None and self._slot.message is message:
             self._slot.sent = True
             self.deadline = now + self._answer_seconds
 
@@ -220,41 +225,45 @@ class ResponseSequencer:
         """One who waits does not want the response any more; a request that was sent is cancelled when it starts."""
         request = self._by_waiter.get(waiter)
         if request is None:
-            return Cancellation([], None, [])
+            return Cancellation([], None)
         if request.response_id is not None:
-            cancel = self._begin_cancel(request.response_id)
-            return Cancellation([], None, [request.response_id] if cancel else [])
+            running = request.response_id if self._begin_cancel(request.response_id) else None
+            return Cancellation([], None, running)
         if request.sent:
             request.cancelled = True
-            return Cancellation([], None, [])
+            return Cancellation([], None)
         del self._by_waiter[waiter], request.waiters[waiter]
         if request.waiters or request.anonymous:
-            return Cancellation([waiter], None, [])
+            return Cancellation([waiter], None)
         if request is self._slot:
-            return Cancellation([waiter], request, [])
+            return Cancellation([waiter], request)
         self._queue.remove(request)
         self._queued_bytes -= request.message.size
-        return Cancellation([waiter], None, [])
+        return Cancellation([waiter], None)
 
     def interrupt(self) -> Cancellation:
-        """Nothing that was asked for so far is wanted; a request that was sent is cancelled when it starts."""
+        """Nothing that was asked for so far is wanted; a request that was sent is cancelled when it starts.
+
+        The caller cancels all that is `cancellable`.
+        """
+        for response_id in self._running:
+            self._begin_cancel(response_id)
         withdrawn = [waiter for request in self._queue for waiter in self._forget(request)]
         self._queue.clear()
         self._queued_bytes = 0
-        unsent = self._slot if self._slot is not None and not self._slot.sent else None
-        if self._slot is not None:
-            self._slot.cancelled = self._slot.interrupted = True
-        return Cancellation(withdrawn, unsent, [each for each in self._running if self._begin_cancel(each)])
+        if self._slot is None:
+            return Cancellation(withdrawn, None)
+        self._slot.cancelled = self._slot.interrupted = True
+        return Cancellation(withdrawn, None if self._slot.sent else self._slot)
 
     def cancelled(self, response_id: str | None) -> None:
         """The application cancelled a response itself: None is whatever runs."""
         for running in self._running if response_id is None else (response_id,):
             self._begin_cancel(running)
 
-    def unsent(self, event_id: str | None) -> Request | None:
-        """The request in the slot, if it has this event id and has not left the machine."""
-        slot = self._slot
-        return slot if slot is not None and not slot.sent and slot.message.event_id == event_id else None
+    def holder(self, message: Message) -> Request | None:
+        """The request in the slot, if this is its message."""
+        return self._slot if self._slot is not None and self._slot.message is message else None
 
     def release(self, request: Request) -> list[str]:
         """Frees the slot of a request that never left the machine; returns who waited for it."""
