@@ -29,10 +29,11 @@ def wheel(built: Path) -> zipfile.ZipFile:
 
 
 def shipped_files(package: str, folder: Path) -> set[str]:
-    files = (
-        path for path in (folder / package).rglob("*") if path.is_file() and "__pycache__" not in path.parts
-    )
-    return {str(path.relative_to(folder)) for path in files}
+    files = {path.relative_to(folder) for path in (folder / package).rglob("*") if path.is_file()}
+    made_by_tools = {
+        path for path in files if any(part[0] == "." or part == "__pycache__" for part in path.parts)
+    }
+    return {path.as_posix() for path in files - made_by_tools}
 
 
 def test_the_wheel_holds_exactly_the_three_packages(wheel: zipfile.ZipFile) -> None:

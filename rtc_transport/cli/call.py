@@ -68,7 +68,7 @@ async def run_call(options: CallOptions, *, json_output: bool = False) -> int:
     finally:
         if log is not None:
             log.close()
-    if options.report is not None:
+    if options.report is not None and summary.connect_seconds:
         await asyncio.to_thread(draw_call, job.record.trace, options.report, *summary.titles())
     summary.print(running.human())
     if json_output:
@@ -144,13 +144,16 @@ class CallJob:
         record.take(transport.stats())
         if self.sink.failure is not None:
             raise self.sink.failure
-        phase: Phase = "waiting" if record.source_ended else "speaking"
-        view.show(
-            "listening" if record.ending.sounding else phase,
-            self.source.position_seconds,
-            record.heard_seconds,
-        )
+        view.show(self._phase, self.source.position_seconds, record.heard_seconds)
         return record.ending.check(record.seconds, record.stats.playout_delay_ms / 1000 + 2 * TICK_SECONDS)
+
+    @property
+    def _phase(self) -> Phase:
+        if self.record.ending.sounding:
+            return "listening"
+        if not self.record.source_ended:
+            return "speaking"
+        return "waiting" if self.record.ending.waiting else "closing"
 
     def _file_failure(self) -> Failure | None:
         if self.sink.failure is not None:
@@ -163,11 +166,8 @@ class CallJob:
     def _summary(self, outcome: Outcome, failure: Failure | None) -> Summary:
         record, options = self.record, self.options
         connected = "session" in record.stats.connect_seconds
-        files = {
-            "output": options.output if connected else None,
-            "report": options.report,
-            "events": options.events,
-        }
+        written = {"output": options.output, "report": options.report} if connected else {}
+        files = {**written, "events": options.events}
         return Summary(
             outcome=outcome,
             peer=options.peer,

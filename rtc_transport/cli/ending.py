@@ -53,13 +53,18 @@ class EndOfCall:
         """Whether the model speaks."""
         return bool(self._sounding)
 
+    @property
+    def waiting(self) -> bool:
+        """Whether an answer is still to come."""
+        return bool(self._generating) or self._waiting_since is not None or self._quiet_since is None
+
     def check(self, now: float, playout_seconds: float = 0.0) -> Reason | None:
         """Why the call is over, or None; `playout_seconds` is how long received sound waits to be played."""
         if self._max_seconds is not None and now >= self._max_seconds:
             return "max_duration"
         if self._source_ended is None or self._generating or self._sounding:
             return None
-        if self._waiting_since is not None or self._quiet_since is None:
+        if self._quiet_since is None or self._waiting_since is not None:
             since = max(self._source_ended, self._waiting_since or 0.0)
             return "no_answer" if now >= since + self._linger_seconds else None
         over = max(self._source_ended + DETECTION_SECONDS, self._quiet_since + playout_seconds)

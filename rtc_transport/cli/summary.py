@@ -72,13 +72,18 @@ class Summary:
         }
 
     def print(self, console: Console) -> None:
-        """For people: a few lines that fit 80 columns."""
-        table = Table.grid(padding=(0, 2))
-        table.add_column(style="bold", no_wrap=True)
-        table.add_column(overflow="fold")
-        for name, text in self._rows():
-            table.add_row(Text(name), Text(text))
-        console.print(table)
+        """For people: a few lines, folded to the width of a terminal."""
+        rows = list(self._rows())
+        if console.is_terminal:
+            table = Table.grid(padding=(0, 2))
+            table.add_column(style="bold", no_wrap=True)
+            table.add_column(overflow="fold")
+            for name, text in rows:
+                table.add_row(Text(name), Text(text))
+            console.print(table)
+        else:
+            for name, text in rows:
+                console.print(f"{name:<8}  {text}", markup=False, soft_wrap=True)
         if remark := self._remark():
             console.print(remark, markup=False, soft_wrap=True)
 
@@ -121,7 +126,7 @@ class Summary:
         parts = []
         if self.latencies_seconds:
             mean = sum(self.latencies_seconds) / len(self.latencies_seconds)
-            parts.append(f"{_milliseconds(mean)} ms from the last word to the answer")
+            parts.append(f"{_milliseconds(mean)} ms to the answer")
         if (rtt_ms := self.stats.get("rtt_ms")) is not None:
             parts.append(f"network {rtt_ms:.1f} ms")
         parts.append(f"playout {self.stats.get('playout_delay_ms', 0):.0f} ms")

@@ -1,0 +1,141 @@
+"""Laws of the rooms that import contracts cannot say: who may use which foreign library, and what importing costs."""
+
+import ast
+import inspect
+import subprocess
+import sys
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+
+import rtc_audio
+import rtc_signaling
+import rtc_transport
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDERS = (ROOT / "rtc_transport", ROOT / "audio" / "rtc_audio", ROOT / "signaling" / "rtc_signaling")
+
+ALLOWED = {
+    "aiortc": [
+        "rtc_transport",  # RTCIceServer, for type checkers
+        "rtc_transport.internals",
+        "rtc_transport.peer",
+        "rtc_transport.channel",
+        "rtc_transport.tracks",
+        "rtc_transport.receiver",
+        "rtc_transport.call",
+        "rtc_transport.webrtc",
+        "rtc_transport.server.call",
+    ],
+    "aioice": ["rtc_transport.internals"],
+    "av": [
+        "rtc_audio.decoding",
+        "rtc_audio.opus_av",
+        "rtc_audio.libopus",
+        "rtc_transport.tracks",
+        "rtc_transport.receiver",
+    ],
+    "aiohttp": ["rtc_signaling.*", "rtc_transport.server.server"],  # the latter for type checkers
+    "sounddevice": ["rtc_audio.devices*"],
+    "typer": ["rtc_transport.cli.*"],
+    "rich": ["rtc_transport.cli.*"],
+    "matplotlib": ["rtc_transport.report"],
+    "livekit": ["rtc_audio.echo*"],
+    "pytest": ["rtc_transport.pytest_plugin"],
+    "openai": [],
+    "scipy": [],
+    "soxr": [],
+}
+
+HEAVY = (
+    "numpy",
+    "av",
+    "aiortc",
+    "aiohttp",
+    "pydantic",
+    "sounddevice",
+    "typer",
+    "rich",
+    "matplotlib",
+    "livekit",
+)
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    for folder in FOLDERS:
+        for path in folder.rglob("*.py"):
+            parts = path.relative_to(folder.parent).with_suffix("").parts
+            yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
+
+
+def imported(tree: ast.AST) -> set[str]:
+    """Top-level packages that are imported anywhere in the module, inside functions too."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            found.add(node.module.partition(".")[0])
+    return found
+
+
+def loaded_by(statement: str) -> set[str]:
+    """Which heavy packages a fresh interpreter has loaded after `statement`."""
+    code = f"import sys\n{statement}\nprint(*(name for name in {HEAVY!r} if name in sys.modules))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(result.stdout.split())
+
+
+def test_foreign_libraries_stay_in_their_rooms() -> None:
+    strays = [
+        f"{name} imports {package}"
+        for name, path in modules()
+        for package in imported(ast.parse(path.read_text(encoding="utf-8"))) & ALLOWED.keys()
+        if not any(fnmatch(name, pattern) for pattern in ALLOWED[package])
+    ]
+    assert not strays
+
+
+def test_private_names_of_aiortc_are_touched_in_one_module_only() -> None:
+    own = {"self", "cls"}
+    touched = [
+        f"{name}:{node.lineno} {ast.unparse(node)}"
+        for name, path in modules()
+        if name != "rtc_transport.internals"
+        and "aiortc" in imported(tree := ast.parse(path.read_text("utf-8")))
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.endswith("__")
+        if not (isinstance(node.value, ast.Name) and node.value.id in own)
+        if not ast.unparse(node).startswith("self._emitter._")
+    ]
+    assert not touched
+
+
+def test_importing_the_packages_loads_nothing_heavy() -> None:
+    assert loaded_by("import rtc_transport, rtc_audio, rtc_signaling") == set()
+
+
+def test_the_transport_needs_no_sound_card_no_command_line_and_no_extras() -> None:
+    loaded = loaded_by("from rtc_transport import WebRTCTransport, FileSource, FileSink, SessionConfig")
+    assert not loaded & {"sounddevice", "typer", "rich", "matplotlib", "livekit"}
+
+
+@pytest.mark.parametrize("package", [rtc_transport, rtc_audio, rtc_signaling])
+def test_every_public_name_exists_and_is_documented(package: object) -> None:
+    names: list[str] = package.__all__  # type: ignore[attr-defined]  # a module, which mypy calls an object here
+    assert len(set(names)) == len(names)
+    for name in names:
+        value = getattr(package, name)
+        described = inspect.isclass(value) or inspect.isfunction(value)
+        assert not described or value.__doc__, f"{name} has no docstring"
+    with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
+        package.nonsense  # type: ignore[attr-defined]  # noqa: B018 - that is the point
+
+
+def test_modules_stay_readable() -> None:
+    long = {
+        name: lines for name, path in modules() if (lines := len(path.read_text("utf-8").splitlines())) > 400
+    }
+    assert not long, "split them: about 300 lines, and 400 at most"
