@@ -10,7 +10,7 @@ import asyncio
 import inspect
 import logging
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Self, overload
 
@@ -98,17 +98,17 @@ class Emitter:
         for iterator in tuple(self._iterators):
             iterator.close()
 
-    async def aclose(self) -> None:
-        """Ends iterators, cancels the tasks of asynchronous handlers and waits for them; handlers stay registered.
+    async def settle(self, grace_seconds: float, spare: Iterable[asyncio.Task[Any]] = ()) -> None:
+        """Waits for the calls of asynchronous handlers that are under way, then cancels what is left of them.
 
-        Called from inside such a handler it leaves that handler's own task to finish by itself.
+        Tasks in `spare`, and the caller's own, are left alone. Handlers stay registered.
         """
-        self.end_iterators()
-        tasks = self._tasks - {asyncio.current_task()}
-        for task in tasks:
-            task.cancel()
+        tasks = self._tasks - {*spare, asyncio.current_task()}
         if tasks:
-            await asyncio.gather(*tasks, return_exceptions=True)
+            _, slow = await asyncio.wait(tasks, timeout=grace_seconds)
+            for task in slow:
+                task.cancel()
+            await asyncio.gather(*slow, return_exceptions=True)
 
     def _add(self, event: str, handler: Handler | None, *, once: bool) -> Self | Callable[[Handler], Handler]:
         if handler is None:

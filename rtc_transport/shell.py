@@ -11,14 +11,13 @@ import json
 import logging
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, Self, overload
 
 from .emitter import Emitter, EventStream, Handler
-from .errors import ConnectError, NotConnectedError, TransportError, WaitTimeout
+from .errors import ConnectError, NotConnectedError
 from .events import EventModel
 from .events.items import Item
-from .events.responses import Response
 from .events.transport import (
     ClientEventSent,
     Connected,
@@ -28,6 +27,7 @@ from .events.transport import (
     FunctionCall,
     McpApprovalRequest,
 )
+from .handles import EventWaiters, PendingResponse
 from .layer import RealtimeTransportLayer, ResponseHandle, Status, UserInput
 from .protocol.core import Conversation
 from .protocol.effects import (
@@ -58,8 +58,8 @@ class ProtocolShell(RealtimeTransportLayer):
         self._status: Status = "disconnected"
         self._emissions: deque[Emit] = deque()
         self._emitting = False
-        self._handles: dict[str, _Handle] = {}
-        self._waiters: set[asyncio.Future[Any]] = set()
+        self._handles: dict[str, PendingResponse] = {}
+        self._event_waiters = EventWaiters(self._emitter)
         self._timer: asyncio.TimerHandle | None = None
         self._inbox: deque[str | bytes] = deque()
         self._inbox_call: asyncio.Handle | None = None
@@ -151,29 +151,7 @@ class ProtocolShell(RealtimeTransportLayer):
         *,
         timeout: float | None = None,
     ) -> Any:
-        waiter: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-
-        def on_event(payload: Any) -> None:
-            if waiter.done():
-                return
-            try:
-                fits = predicate is None or predicate(payload)
-            except Exception as error:  # noqa: BLE001 - the caller's predicate: its fault goes to the caller
-                waiter.set_exception(error)
-                return
-            if fits:
-                waiter.set_result(payload)
-
-        self._emitter.on(event, on_event)
-        self._waiters.add(waiter)
-        try:
-            async with asyncio.timeout(timeout):
-                return await waiter
-        except TimeoutError:
-            raise WaitTimeout(f"no {event!r} within {timeout:g} s") from None
-        finally:
-            self._waiters.discard(waiter)
-            self._emitter.off(event, on_event)
+        return await self._event_waiters.wait_for(event, predicate, timeout)
 
     def _set_status(self, status: Status, reason: str | None = None) -> None:
         if status == self._status:
@@ -185,12 +163,7 @@ class ProtocolShell(RealtimeTransportLayer):
             self._tell("connected", Connected())
         elif status == "disconnected":
             self._tell("disconnected", Disconnected(reason=reason))
-            self._fail_waiters(reason)
-
-    def _fail_waiters(self, reason: str | None) -> None:
-        for waiter in tuple(self._waiters):
-            if not waiter.done():
-                waiter.set_exception(NotConnectedError(f"the connection ended: {reason or 'it was closed'}"))
+            self._event_waiters.fail(f"the connection ended: {reason or 'it was closed'}")
 
     def _report(
         self,
@@ -253,7 +226,7 @@ class ProtocolShell(RealtimeTransportLayer):
     def request_response(self, response: Mapping[str, Any] | None = None) -> ResponseHandle:
         self._require_connection()
         request_id, effects = self._core.request_response(response)
-        handle = _Handle(lambda: self._cancel_request(request_id))
+        handle = PendingResponse(lambda: self._cancel_request(request_id))
         self._handles[request_id] = handle
         self._perform(effects)
         return handle
@@ -374,39 +347,3 @@ class ProtocolShell(RealtimeTransportLayer):
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
-
-
-class _Handle:
-    """The outcome of one requested response."""
-
-    def __init__(self, cancel: Callable[[], None]) -> None:
-        self._cancel = cancel
-        self._future: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
-        # Whoever ignores the handle is not warned of an exception that nobody retrieved.
-        self._future.add_done_callback(lambda future: None if future.cancelled() else future.exception())
-
-    @property
-    def done(self) -> bool:
-        return self._future.done()
-
-    def cancel(self) -> None:
-        if not self._future.done():
-            self._cancel()
-
-    def resolve(self, response: Response | None, error: TransportError | None) -> None:
-        if self._future.done():
-            return
-        if error is not None or response is None:
-            self._future.set_exception(error or NotConnectedError("the response was never made"))
-        else:
-            self._future.set_result(response)
-
-    def __await__(self) -> Generator[Any, None, Response]:
-        return asyncio.shield(self._future).__await__()
-
-    async def result(self, timeout: float | None = None) -> Response:
-        try:
-            async with asyncio.timeout(timeout):
-                return await self
-        except TimeoutError:
-            raise WaitTimeout(f"no response within {timeout:g} s") from None

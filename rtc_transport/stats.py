@@ -9,10 +9,8 @@ from rtc_audio.playout_stats import PlayoutStats
 from .errors import Stage
 
 if TYPE_CHECKING:
-    from rtc_audio.uplink import Uplink
-
     from .call import Call
-    from .voice import RemoteVoice
+    from .media import Media
 
 STAGES: tuple[Stage, ...] = ("key", "signaling", "ice", "dtls", "channel", "session")
 
@@ -53,18 +51,12 @@ class CallStats:
     """From the end of the user's last words to the first audible sample of the answer, the latest one."""
 
 
-def collect(
-    call: "Call | None",
-    voice: "RemoteVoice",
-    uplink: "Uplink",
-    marks: Mapping[str, float],
-    *,
-    response_latency_seconds: float | None = None,
-) -> CallStats:
+def collect(call: "Call | None", media: "Media", marks: Mapping[str, float]) -> CallStats:
     """The snapshot. `marks` are the times at which stages were done, in seconds of one clock, from "began" on."""
+    latency = media.latency.latest_seconds
     if call is None:
         return CallStats(connect_seconds=durations(marks))
-    reception = call.peer.receiver.reception
+    reception, voice = call.peer.receiver.reception, media.voice
     return CallStats(
         connect_seconds=durations(marks),
         packets_sent=call.track.packets_sent,
@@ -78,10 +70,33 @@ def collect(
         playout_delay_ms=1000 * voice.delay_seconds,
         playout_target_ms=1000 * voice.target_seconds,
         playout=voice.stats,
-        source_errors=uplink.source_errors,
+        source_errors=media.uplink.source_errors,
         dropped_packets=voice.dropped_packets,
-        response_latency_ms=None if response_latency_seconds is None else 1000 * response_latency_seconds,
+        response_latency_ms=None if latency is None else 1000 * latency,
     )
+
+
+class ResponseLatency:
+    """Measures from the user's last audible sample to the first of the answer. Times are seconds of one clock."""
+
+    def __init__(self) -> None:
+        self.latest_seconds: float | None = None
+        self._spoken_at: float | None = None
+        self._asked_at: float | None = None
+
+    def spoke(self, now: float) -> None:
+        """Audible sound was sent."""
+        self._spoken_at = now
+
+    def answering(self) -> None:
+        """The voice of a response begins."""
+        self._asked_at, self._spoken_at = self._spoken_at, None
+
+    def heard(self, now: float) -> None:
+        """Audible sound was handed to the sink."""
+        if self._asked_at is not None:
+            self.latest_seconds = now - self._asked_at
+            self._asked_at = None
 
 
 def durations(marks: Mapping[str, float]) -> dict[Stage, float]:

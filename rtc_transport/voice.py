@@ -45,6 +45,8 @@ class RemoteVoice:
         self._late: Literal["keep", "drop"] = late
         self._on_error = on_error
         self.tap: Tap | None = None
+        self.on_audible: Callable[[float], None] | None = None
+        """Told, with the time, of every piece handed to the sink that can be heard."""
         self._sink: AudioSink = NullSink()
         self._running = False
         self._path: BufferedPath | DirectPath = BufferedPath(48000, late)
@@ -108,6 +110,8 @@ class RemoteVoice:
     def _handed_over(self, pcm: NDArray[np.float32], rate_hz: int) -> Pcm:
         if pcm.size and float(np.abs(pcm).max()) > AUDIBLE_PEAK:
             self._audible_at = _now()
+            if self.on_audible is not None:
+                self.on_audible(self._audible_at)
         shaped: Pcm = pcm.reshape(-1, 1)
         if self.tap is not None:
             self.tap(shaped, rate_hz)

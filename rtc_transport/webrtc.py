@@ -9,26 +9,26 @@ from typing import Any, Literal
 from aiortc import RTCIceServer
 
 from rtc_audio.ports import AudioSink, AudioSource, Pcm
-from rtc_audio.uplink import Uplink
 from rtc_signaling import DEFAULT_BASE_URL, SdpAnswer, SignalingError, resolve_key
 from rtc_signaling.client import SdpClient
 
+from .attempt import SharedAttempt
 from .call import Call, Place, from_signaling
 from .errors import ConnectError, ConnectTimeout, NotConnectedError, Stage
 from .events.transport import Audio, InputAudio, SourceEnded
 from .layer import ApiKey
+from .media import Media
 from .peer import PeerEvents
 from .protocol.effects import MarkVoice, Playback
 from .session import SessionConfig
 from .shell import ProtocolShell
 from .stats import CallStats, collect
 from .tracks import OpusSettings
-from .voice import RemoteVoice
 
 logger = logging.getLogger("rtc_transport.webrtc")
 
 DEFAULT_MODEL = "gpt-realtime"
-CLOSE_TIMEOUT_SECONDS = 2.0
+HANDLER_GRACE_SECONDS = 0.3
 
 
 @dataclass(frozen=True)
@@ -71,26 +71,19 @@ class WebRTCTransport(ProtocolShell):
         late: Literal["keep", "drop"] = "keep",
     ) -> None:
         super().__init__()
-        self._source, self._sink = source, sink
         self._base_url, self._api_key, self._model = base_url, api_key, model
         self._client = SdpClient(
             base_url=base_url, body=body, headers=headers, http=http, allow_plain_http=allow_plain_http
         )
         self._ice_servers = tuple(ice_servers)
         self._opus = opus or OpusSettings()
-        self._uplink = Uplink(
-            self._opus.rate_hz, on_error=self._on_source_error, on_ended=self._on_source_ended
-        )
-        self._uplink.held = True
-        self._uplink.add_tap(self._on_sent)
-        self._voice = RemoteVoice(late=late, on_error=lambda e: self._report(_text(e), "sink", e))
+        self._media = Media(source, sink, self._opus.rate_hz, late, self)
         self._voice_mark: MarkVoice | None = None
         self._call: Call | None = None
         self._call_id: str | None = None
         self._wanted: _Wanted | None = None
-        self._attempt: asyncio.Task[None] | None = None
-        self._attempt_waiters = 0
-        self._refusal: ConnectError | None = None
+        self._attempt: SharedAttempt | None = None
+        self._closers: set[asyncio.Task[Any]] = set()
         self._ready: asyncio.Future[None] | None = None
         self._closing: asyncio.Task[None] | None = None
         self._marks: dict[str, float] = {}
@@ -121,39 +114,26 @@ class WebRTCTransport(ProtocolShell):
             return
         if self._attempt is None:
             self._wanted = wanted
-            self._attempt = asyncio.get_running_loop().create_task(self._run_attempt(wanted), name="connect")
-        await self._join(self._attempt)
-
-    async def _join(self, attempt: asyncio.Task[None]) -> None:
-        self._attempt_waiters += 1
-        try:
-            await asyncio.shield(attempt)
-        except asyncio.CancelledError:
-            if not attempt.done() and self._attempt_waiters == 1:
-                attempt.cancel()
-                await asyncio.wait([attempt], timeout=CLOSE_TIMEOUT_SECONDS)
-            raise
-        finally:
-            self._attempt_waiters -= 1
+            self._attempt = SharedAttempt(self._run_attempt(wanted), "connect")
+        await self._attempt.join()
 
     async def _run_attempt(self, wanted: _Wanted) -> None:
         """The attempt belongs to the transport: it ends with the connection or with everything taken down."""
-        self._refusal = None
+        attempt = self._attempt
+        assert attempt is not None  # tasks start after their maker has gone on
         self._marks = {"began": self._now()}
         self._set_status("connecting")
-        reason: str | None = "connect() was cancelled"
+        reason: str | None = None
         try:
             async with asyncio.timeout(wanted.timeout_seconds):
                 await self._establish(wanted)
-            return
         except TimeoutError as error:
             refusal = ConnectTimeout(self._stage, f"not done within {wanted.timeout_seconds:g} s")
             reason = str(refusal)
             raise refusal from error
         except asyncio.CancelledError:
-            if self._refusal is not None:  # close() ended it
-                reason = None
-                raise self._refusal from None
+            if attempt.refusal is not None:
+                raise attempt.refusal from None
             raise
         except Exception as error:
             reason = str(error)
@@ -175,22 +155,17 @@ class WebRTCTransport(ProtocolShell):
         except SignalingError as error:
             raise from_signaling(error, "key") from error
         self._marks["key"] = self._now()
-        self._uplink.held = True
-        if self._source is not None:
-            await self._source.start()
-        self._uplink.set_source(self._source)
-        await self._voice.begin(self._sink)
-        self._voice.tap = self._on_played
+        await self._media.start()
         self._call = call = Call(
             Place(self._client, key, wanted.url, self._base_url),
-            self._uplink.read,
-            self._voice,
+            self._media.uplink.read,
+            self._media.voice,
             PeerEvents(message=self._on_message, closed=self._on_lost),
             self._next_message,
             opus=self._opus,
             ice_servers=self._ice_servers,
-            on_track_error=self._on_source_error,
-            on_skip=self._uplink.skip,
+            on_track_error=self.source_failed,
+            on_skip=self._media.uplink.skip,
         )
         fields = {**wanted.session.to_update(), "type": "realtime", "model": wanted.model}
         await call.establish(fields, timeout_seconds=wanted.timeout_seconds, on_answer=self._on_answer)
@@ -206,7 +181,7 @@ class WebRTCTransport(ProtocolShell):
         self._marks.update({str(stage): at for stage, at in self._call.peer.progress.at.items()})
         self._marks["signaling"] = self._call.signaled_at or self._now()
         self._marks["session"] = self._now()
-        self._uplink.held = False
+        self._media.release()
         if self._ready is not None and not self._ready.done():
             self._ready.set_result(None)
         self._set_status("connected")
@@ -218,15 +193,19 @@ class WebRTCTransport(ProtocolShell):
     # ---- the end
 
     async def close(self) -> None:
-        if self._attempt is not None:
-            self._refusal = ConnectError(
-                self._stage, "close() was called before the connection was established"
-            )
-            self._attempt.cancel()
-            if asyncio.current_task() is not self._attempt:
-                await asyncio.wait([self._attempt], timeout=CLOSE_TIMEOUT_SECONDS)
-        if self._status != "disconnected" or self._closing is not None:
-            await asyncio.shield(self._begin_closing(None))
+        caller = asyncio.current_task()
+        assert caller is not None  # a coroutine runs in a task
+        self._closers.add(caller)
+        try:
+            if self._attempt is not None:
+                reason = "close() was called before the connection was established"
+                await self._attempt.abort(ConnectError(self._stage, reason))
+            if self._status != "disconnected" or self._closing is not None:
+                await asyncio.shield(self._begin_closing(None))
+            if self._status == "disconnected":  # no handler has connected again
+                await self._emitter.settle(HANDLER_GRACE_SECONDS, self._closers)
+        finally:
+            self._closers.discard(caller)
 
     async def hangup(self) -> None:
         call = self._call
@@ -249,11 +228,10 @@ class WebRTCTransport(ProtocolShell):
         try:
             self._set_status("disconnecting", reason)
             call, self._call = self._call, None
-            self._uplink.held = True
             if self._ready is not None and not self._ready.done():
                 self._ready.cancel()
             self._end_conversation(reason or "the transport was closed")
-            ends = [self._voice.end(), self._release_source()]
+            ends = [self._media.stop()]
             if call is not None:
                 ends.append(call.close())
             for outcome in await asyncio.gather(*ends, return_exceptions=True):
@@ -264,12 +242,6 @@ class WebRTCTransport(ProtocolShell):
             self._closing = None
             self._set_status("disconnected", reason)
             self._emitter.end_iterators()
-            await self._emitter.aclose()
-
-    async def _release_source(self) -> None:
-        self._uplink.set_source(None)
-        if self._source is not None:
-            await self._source.aclose()
 
     def _on_lost(self, reason: str) -> None:
         """The connection ended by itself: the call is over, and everybody is told why."""
@@ -286,63 +258,54 @@ class WebRTCTransport(ProtocolShell):
 
     @property
     def muted(self) -> bool:
-        return self._uplink.muted
+        return self._media.uplink.muted
 
     def mute(self, muted: bool) -> None:
-        self._uplink.muted = muted
+        self._media.uplink.muted = muted
 
     async def set_source(self, source: AudioSource | None) -> None:
         """Exchanges what the model hears, also during a call; None is silence. The old source is released.
 
         If the new one cannot be started, its error comes out and the old one stays.
         """
-        if source is self._source:
-            return
-        old = self._source
-        if self._call is not None:
-            if source is not None:
-                await source.start()
-            self._uplink.set_source(source)
-            if old is not None:
-                await old.aclose()
-        self._source = source
+        await self._media.set_source(source)
 
     async def set_sink(self, sink: AudioSink | None) -> None:
         """Exchanges where the voice goes, also during a call; None drains it. The old sink is released.
 
         If the new one cannot be started, its error comes out and the old one stays.
         """
-        if sink is self._sink:
-            return
-        await self._voice.exchange(sink)
-        self._sink = sink
+        await self._media.set_sink(sink)
 
     def stats(self) -> CallStats:
         """What the call is like now, as an immutable snapshot."""
-        return collect(self._call, self._voice, self._uplink, self._marks)
+        return collect(self._call, self._media, self._marks)
 
-    def _on_sent(self, pcm: Pcm) -> None:
-        if self._emitter.has_listeners("input_audio"):
-            self._tell("input_audio", InputAudio(pcm=pcm, rate_hz=self._uplink.rate_hz))
+    # what `Media` tells (media.MediaEvents)
 
-    def _on_played(self, pcm: Pcm, rate_hz: int) -> None:
-        if self._emitter.has_listeners("audio"):
-            mark = self._voice_mark
-            self._tell(
-                "audio",
-                Audio(
-                    pcm=pcm,
-                    rate_hz=rate_hz,
-                    item_id=mark.item_id if mark else None,
-                    response_id=mark.response_id if mark else None,
-                ),
-            )
-
-    def _on_source_error(self, error: Exception) -> None:
+    def source_failed(self, error: Exception) -> None:
+        """A source raised; silence goes out."""
         self._report(f"the source failed and is silent: {_text(error)}", "source", error)
 
-    def _on_source_ended(self, source: AudioSource) -> None:
+    def source_ended(self) -> None:
+        """The source has ended; silence follows."""
         self._tell("source_ended", SourceEnded())
+
+    def sink_failed(self, error: Exception) -> None:
+        """A sink raised; the voice is drained."""
+        self._report(f"the sink failed: {_text(error)}", "sink", error)
+
+    def sent(self, pcm: Pcm, rate_hz: int) -> None:
+        """A piece of our sound went out."""
+        if self._emitter.has_listeners("input_audio"):
+            self._tell("input_audio", InputAudio(pcm=pcm, rate_hz=rate_hz))
+
+    def played(self, pcm: Pcm, rate_hz: int) -> None:
+        """A piece of the voice was handed to the sink."""
+        if self._emitter.has_listeners("audio"):
+            mark = self._voice_mark or MarkVoice(None, None)
+            audio = Audio(pcm=pcm, rate_hz=rate_hz, item_id=mark.item_id, response_id=mark.response_id)
+            self._tell("audio", audio)
 
     # ---- what the shell asks
 
@@ -357,20 +320,21 @@ class WebRTCTransport(ProtocolShell):
             self._call.pump()
 
     def _playback(self) -> Playback:
-        return self._voice.playback()
+        return self._media.voice.playback()
 
     def _stop_playout(self, drop_until: float | None) -> None:
-        self._voice.stop(drop_until)
+        self._media.voice.stop(drop_until)
 
     def _resume_playout(self) -> None:
-        self._voice.resume()
+        self._media.voice.resume()
 
     def _mark_voice(self, mark: MarkVoice) -> None:
         self._voice_mark = mark
-        self._voice.mark()
+        self._media.latency.answering()
+        self._media.voice.mark()
 
     def _source_active(self) -> bool:
-        return self._source is not None and not self._uplink.muted
+        return self._media.speaking
 
 
 def _text(error: Exception) -> str:
