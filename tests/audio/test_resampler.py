@@ -1,0 +1,242 @@
+"""Streaming resampling: length, chunking, figures of quality, bounds, refusals."""
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from rtc_audio import PullResampler, StreamResampler, UnsupportedFormat
+from rtc_audio.kernels import Quality
+
+RATES_HZ = (8000, 11025, 16000, 22050, 24000, 32000, 44100, 48000, 96000)
+PAIRS = [pair for pair in itertools.product(RATES_HZ, RATES_HZ) if pair[0] != pair[1]]
+SOME_PAIRS = [(24000, 48000), (48000, 24000), (44100, 48000), (48000, 22050), (11025, 96000), (96000, 8000)]
+
+
+def noise(frames: int, channels: int = 0, seed: int = 1) -> NDArray[np.float32]:
+    shape = (frames, channels) if channels else (frames,)
+    return (np.random.default_rng(seed).standard_normal(shape) * 0.1).astype(np.float32)
+
+
+def tone(rate_hz: int, hz: float, seconds: float = 0.2) -> NDArray[np.float32]:
+    return np.sin(2 * np.pi * hz * np.arange(round(rate_hz * seconds)) / rate_hz).astype(np.float32)
+
+
+def convert(resampler: StreamResampler, x: NDArray[Any], cuts: list[int] | None = None) -> NDArray[Any]:
+    parts = np.split(x, [at for at in np.cumsum(cuts or []) if at < len(x)])
+    return np.concatenate([*(resampler.push(part) for part in parts), resampler.flush()])
+
+
+def level_db(y: NDArray[np.float32]) -> float:
+    """Level of the middle third, relative to a sine of full scale."""
+    middle = y[len(y) // 3 : 2 * len(y) // 3].astype(np.float64)
+    return 10 * math.log10(max(2 * float(np.mean(middle**2)), 1e-20))
+
+
+@pytest.mark.parametrize(("rate_in", "rate_out"), PAIRS)
+def test_length_is_exact(rate_in: int, rate_out: int) -> None:
+    for frames in (1, 999, 4801):
+        y = convert(StreamResampler(rate_in, rate_out), noise(frames), [217] * 30)
+        assert len(y) == math.ceil(frames * rate_out / rate_in)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    pair=st.sampled_from(PAIRS),
+    cuts=st.lists(st.integers(0, 700), max_size=12),
+    channels=st.sampled_from([0, 1, 3]),
+    quality=st.sampled_from(["voice", "hq", "fast"]),
+)
+def test_cuts_do_not_change_the_result(
+    pair: tuple[int, int], cuts: list[int], channels: int, quality: Quality
+) -> None:
+    x = noise(3000, channels)
+    whole = convert(StreamResampler(*pair, quality, channels or 1), x)
+    parts = convert(StreamResampler(*pair, quality, channels or 1), x, cuts)
+    assert whole.shape == parts.shape
+    np.testing.assert_allclose(parts, whole, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("rate_in", "rate_out"), [pair for pair in PAIRS if pair[0] > 1.15 * pair[1]])
+def test_no_alias_from_a_tenth_above_the_band(rate_in: int, rate_out: int) -> None:
+    for hz in np.linspace(1.1 * rate_out / 2, 0.98 * rate_in / 2, 5):
+        assert level_db(StreamResampler(rate_in, rate_out).push(tone(rate_in, float(hz)))) <= -84
+
+
+@pytest.mark.parametrize(("rate_in", "rate_out"), [pair for pair in PAIRS if pair[1] > 1.15 * pair[0]])
+def test_no_images(rate_in: int, rate_out: int) -> None:
+    for part in (0.1, 0.45, 0.88):
+        hz = part * rate_in / 2
+        y = StreamResampler(rate_in, rate_out).push(tone(rate_in, hz)).astype(np.float64)
+        middle = y[len(y) // 3 : 2 * len(y) // 3]
+        t = np.arange(len(middle)) / rate_out
+        basis = np.stack([np.sin(2 * np.pi * hz * t), np.cos(2 * np.pi * hz * t)], axis=1)
+        rest = middle - basis @ np.linalg.lstsq(basis, middle, rcond=None)[0]
+        assert 10 * math.log10(2 * float(np.mean(rest**2))) <= -84
+
+
+@pytest.mark.parametrize(("rate_in", "rate_out"), SOME_PAIRS)
+def test_the_band_is_flat(rate_in: int, rate_out: int) -> None:
+    band = np.linspace(0.02, 0.9, 12) * min(rate_in, rate_out) / 2
+    gains = [level_db(StreamResampler(rate_in, rate_out).push(tone(rate_in, float(hz)))) for hz in band]
+    assert max(gains) - min(gains) < 0.6
+
+
+def test_a_constant_stays_exactly_what_it_is() -> None:
+    for pair in PAIRS:
+        y = StreamResampler(*pair).push(np.ones(3000, np.float32))
+        assert np.abs(y[len(y) // 2 :] - 1).max() < 1e-6
+
+
+def test_outputs_stand_where_the_inputs_stood() -> None:
+    """The first output belongs to the time of the first input, whatever the delay of the stream."""
+    for pair in SOME_PAIRS:
+        t = np.arange(2000 * pair[1] // pair[0]) / pair[1]
+        y = convert(StreamResampler(*pair), tone(pair[0], 400, 2200 / pair[0]))[: len(t)]
+        middle = slice(len(t) // 4, 3 * len(t) // 4)
+        np.testing.assert_allclose(y[middle], np.sin(2 * np.pi * 400 * t)[middle], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("pair", "goal_ms"), [((24000, 48000), 1.2), ((48000, 24000), 1.2), ((44100, 48000), 0.7)]
+)
+def test_delay_is_short_constant_and_as_stated(pair: tuple[int, int], goal_ms: float) -> None:
+    resampler = StreamResampler(*pair)
+    out, delays = 0, []
+    for count in range(1, 200):
+        out += len(resampler.push(np.zeros(pair[0] // 100, np.float32)))
+        delays.append(count / 100 - out / pair[1])
+    assert 1000 * max(delays) <= goal_ms
+    assert max(delays) - min(delays[1:]) < 1.01 / min(pair)
+    assert abs(max(delays) - resampler.delay_seconds) < 1.01 / min(pair)
+
+
+def test_channels_do_not_mix() -> None:
+    x = noise(2000, 2)
+    stereo = convert(StreamResampler(44100, 48000, channels=2), x)
+    for channel in (0, 1):
+        mono = convert(StreamResampler(44100, 48000), x[:, channel])
+        np.testing.assert_allclose(stereo[:, channel], mono, atol=1e-6)
+
+
+def test_mono_keeps_the_rank_it_came_in() -> None:
+    resampler = StreamResampler(24000, 48000)
+    assert resampler.push(noise(240)).ndim == 1
+    assert resampler.push(noise(240, 1)).ndim == 2
+    assert resampler.flush().shape[1:] == (1,)
+
+
+def test_int16_is_rounded_and_saturated() -> None:
+    x = np.where(tone(24000, 1000) > 0, 32767, -32768).astype(np.int16)  # its overshoot is beyond full scale
+    y = convert(StreamResampler(24000, 48000, dtype=np.int16), x)
+    assert y.dtype == np.int16
+    assert (y.max(), y.min()) == (32767, -32768)
+    exact = convert(StreamResampler(24000, 48000), x.astype(np.float32))
+    assert np.abs(y - np.clip(exact, -32768, 32767)).max() <= 0.5
+
+
+def test_equal_rates_pass_through_without_delay() -> None:
+    resampler, x = StreamResampler(48000, 48000), noise(480)
+    np.testing.assert_array_equal(resampler.push(x), x)
+    assert (resampler.delay_seconds, len(resampler.flush())) == (0.0, 0)
+
+
+def test_clear_and_flush_begin_a_new_stream() -> None:
+    x, resampler = noise(1000), StreamResampler(44100, 24000)
+    first = convert(resampler, x)
+    np.testing.assert_array_equal(convert(resampler, x), first)
+    resampler.push(noise(313, seed=2))
+    resampler.clear()
+    np.testing.assert_array_equal(convert(resampler, x), first)
+
+
+def test_uncommon_rates_work() -> None:
+    """Old sound files have rates such as 22254 Hz; the ratio to 48 kHz is 8000/3709."""
+    x = noise(5000)
+    y = convert(StreamResampler(22254, 48000), x, [371] * 20)
+    assert len(y) == math.ceil(5000 * 48000 / 22254)
+    assert level_db(StreamResampler(22254, 48000).push(tone(22254, 1000))) == pytest.approx(0, abs=0.01)
+
+
+def test_memory_does_not_grow() -> None:
+    """Any mix of chunk lengths: the plans are capped and the buffer keeps its size."""
+    rng = np.random.default_rng(3)
+    for pair in ((44100, 48000), (24000, 48000)):
+        resampler = StreamResampler(*pair)
+        core = resampler._core
+        length = core._length  # type: ignore[attr-defined]  # the bound itself is the subject
+        for count in rng.integers(0, 2000, 1500):
+            resampler.push(np.zeros(count, np.float32))
+        resampler.push(np.zeros(200_000, np.float32))
+        assert core._plans <= 256  # type: ignore[attr-defined]
+        assert core._length == length  # type: ignore[attr-defined]
+
+
+def test_ten_minutes_do_not_drift() -> None:
+    resampler, out = StreamResampler(48000, 44100), 0
+    chunk = np.zeros(48000, np.float32)
+    for _ in range(600):
+        out += len(resampler.push(chunk))
+    assert out + len(resampler.flush()) == 600 * 44100
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda: StreamResampler(0, 48000), "rate_hz=0: need a positive integer"),
+        (lambda: StreamResampler(48000, -1), "rate_hz=-1: need a positive integer"),
+        (lambda: StreamResampler(48000, 44100.0), "rate_hz=44100.0: need a positive integer"),  # type: ignore[arg-type]
+        (lambda: StreamResampler(48000, 24000, "best"), "quality='best': need 'voice', 'hq' or 'fast'"),  # type: ignore[arg-type]
+        (lambda: StreamResampler(48000, 24000, channels=0), "channels=0: need a positive integer"),
+        (lambda: StreamResampler(48000, 24000, dtype=np.float64), "dtype float64: need float32 or int16"),  # type: ignore[arg-type]
+        (
+            lambda: StreamResampler(47997, 47999),
+            "cannot resample 47997 Hz to 47999 Hz: the ratio 47999/47997 is too fine",
+        ),
+        (
+            lambda: StreamResampler(48000, 24000).push(np.zeros(480)),
+            "float64 samples in a resampler for float32",
+        ),
+        (
+            lambda: StreamResampler(48000, 24000).push(np.zeros((480, 2), np.float32)),
+            "samples of shape [480, 2] in a resampler for 1 channels",
+        ),
+        (
+            lambda: StreamResampler(48000, 24000, channels=2).push(np.zeros((480, 1), np.float32)),
+            "samples of shape [480, 1] in a resampler for 2 channels",
+        ),
+    ],
+)
+def test_what_it_refuses(make: Any, text: str) -> None:
+    with pytest.raises(UnsupportedFormat) as caught:
+        make()
+    assert str(caught.value) == text
+
+
+@settings(max_examples=40, deadline=None)
+@given(pair=st.sampled_from(PAIRS), pulls=st.lists(st.integers(0, 1200), min_size=1, max_size=10))
+def test_pulling_gives_exactly_what_pushing_would(pair: tuple[int, int], pulls: list[int]) -> None:
+    x, drawn = noise(60_000, 1), 0
+
+    def pull_in(n: int) -> NDArray[np.float32]:
+        nonlocal drawn
+        drawn += n
+        return np.resize(x, (drawn, 1))[drawn - n :]
+
+    resampler = PullResampler(pull_in, *pair)
+    parts = [resampler.pull(n) for n in pulls]
+    assert [len(part) for part in parts] == pulls
+    assert drawn <= sum(pulls) * pair[0] / pair[1] + 2 * resampler.delay_seconds * pair[0] + 2
+    expected = StreamResampler(*pair).push(np.resize(x, (drawn, 1)))[: sum(pulls)]
+    np.testing.assert_allclose(np.concatenate(parts), expected, atol=1e-6)
+
+
+def test_pulling_at_equal_rates_draws_exactly_that() -> None:
+    x = noise(480, 1)
+    assert PullResampler(lambda n: x[:n], 48000, 48000).pull(480) is not None
+    np.testing.assert_array_equal(PullResampler(lambda n: x[:n], 48000, 48000).pull(100), x[:100])
