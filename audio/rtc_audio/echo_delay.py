@@ -1,0 +1,73 @@
+"""How long the echo takes, from what was played and what was heard."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .echo import Mono
+
+ANALYSIS_RATE_HZ = 4000  # enough for the delay, and cheap
+SPAN = 2000  # samples of the analysis, 0.5 s: the longest delay that is found, and what of `near` is looked at
+EVERY_SECONDS = 0.25
+FORGET = 0.8  # per analysis: the spectra remember about a second
+CLEAR_PEAK = 8.0  # times the RMS of the estimated response
+SAME_SECONDS = 0.002
+CONFIRMATIONS = 2
+
+
+class BulkDelay:
+    """The delay of the strongest echo path, 0 to 0.5 s, once two estimates in a row agree.
+
+    The response from far to near is estimated by averaged cross-spectra over the far end's spectrum, at 4 kHz; its
+    highest peak counts if it stands clear of the rest.
+    """
+
+    def __init__(self, rate_hz: int) -> None:
+        factor = rate_hz // ANALYSIS_RATE_HZ
+        self._average = np.full(factor, 1 / factor, np.float32)
+        block = ANALYSIS_RATE_HZ // 100
+        self._due = round(EVERY_SECONDS * 100)
+        self._blocks = np.zeros((2, 2 * SPAN // block, block), np.float32)  # far, near; a ring of rows
+        self._cross = np.zeros(SPAN + 1, np.complex64)
+        self._power = np.zeros(SPAN + 1, np.float32)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets the sound so far."""
+        for state in (self._blocks, self._cross, self._power):
+            state[:] = 0
+        self._row = self._talked = 0
+        self._candidate = -1.0
+        self._agreed = 0
+
+    def process(self, far: Mono, near: Mono, talking: bool) -> float | None:
+        """Takes 10 ms of both; the delay in seconds when there is a new, confirmed estimate.
+
+        Only blocks in which the far end is `talking` bring the next estimate nearer.
+        """
+        for ring, pcm in zip(self._blocks, (far, near), strict=True):
+            ring[self._row] = pcm.reshape(ring.shape[1], -1) @ self._average
+        self._row = (self._row + 1) % self._blocks.shape[1]
+        self._talked += talking
+        if self._talked < self._due:
+            return None
+        self._talked = 0
+        return self._confirm(self._strongest())
+
+    def _strongest(self) -> float | None:
+        far, near = np.roll(self._blocks, -self._row, axis=1).reshape(2, -1)
+        near[:SPAN] = 0  # so that every lag up to SPAN finds all of its far end
+        far, near = np.fft.rfft(far), np.fft.rfft(near)
+        self._cross = FORGET * self._cross + far.conj() * near
+        self._power = FORGET * self._power + far.real**2 + far.imag**2
+        floor = 1e-2 * float(self._power.mean()) + 1e-12
+        response: NDArray[np.float32] = np.abs(np.fft.irfft(self._cross / (self._power + floor))[:SPAN])
+        peak = int(response.argmax())
+        clear = response[peak] > CLEAR_PEAK * np.sqrt(np.mean(response**2))
+        return peak / ANALYSIS_RATE_HZ if clear else None
+
+    def _confirm(self, delay: float | None) -> float | None:
+        if delay is None:
+            return None
+        self._agreed = self._agreed + 1 if abs(delay - self._candidate) < SAME_SECONDS else 1
+        self._candidate = delay
+        return delay if self._agreed >= CONFIRMATIONS else None
