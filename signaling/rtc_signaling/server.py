@@ -250,6 +250,8 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
     except CallRejected as rejected:
         return _error_response(rejected)
     except web.HTTPException as error:  # 404 and 405 of the router, 413 of an oversized body
+        if error.status < 400:
+            raise
         response = _error_response(_rejection(error.status, request))
         if "Allow" in error.headers:
             response.headers["Allow"] = error.headers["Allow"]

@@ -3,6 +3,8 @@ import gc
 import gzip
 import json
 import logging
+import socket
+import struct
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -234,6 +236,41 @@ async def test_broken_http_is_named(sent: bytes, text: str) -> None:
             await SdpClient(base_url=server.url).exchange(OFFER, key=KEY, session=SESSION)
     assert str(caught.value) == text.format(f"{server.url}/realtime/calls")
     assert "hunter2" not in shown_by(caught.value)
+
+
+async def test_a_reset_connection_is_named() -> None:
+    async def reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        at_once = struct.pack("ii", 1, 0)  # SO_LINGER of no time at all: RST instead of FIN
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+        writer.close()
+
+    async with await asyncio.start_server(reset, "127.0.0.1", 0) as listener:
+        url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}/v1"
+        with pytest.raises(ServiceUnreachable) as caught:
+            await SdpClient(base_url=url).exchange(OFFER, key=KEY, session=SESSION)
+    assert str(caught.value) == f"connection to {url}/realtime/calls lost: Connection reset by peer"
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (OSError("Multiple exceptions: a, b"), "connection to {} lost: Multiple exceptions: a, b"),
+        (aiohttp.ClientError("odd"), "no answer from {}: ClientError"),
+        (aiohttp.InvalidURL("odd"), "malformed URL '{}'"),
+    ],
+)
+async def test_whatever_aiohttp_raises_is_translated(error: Exception, text: str) -> None:
+    async def fail(*_: object) -> None:
+        raise error
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_start.append(fail)
+    async with raw_server(CREATED) as server, aiohttp.ClientSession(trace_configs=[trace]) as http:
+        with pytest.raises(SignalingError) as caught:
+            await SdpClient(base_url=server.url, http=http).exchange(OFFER, key=KEY, session=SESSION)
+    assert str(caught.value) == text.format(f"{server.url}/realtime/calls")
+    assert caught.value.__cause__ is error
 
 
 @pytest.mark.parametrize("sent", [b"", b"HTTP/1.1 201 Created\r\nContent-Length: 9\r\n\r\nv=0"])

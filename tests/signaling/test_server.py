@@ -1,6 +1,7 @@
 import asyncio
 import io
 import logging
+import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -71,6 +72,10 @@ class Calls:
 @pytest.fixture
 def calls() -> Calls:
     return Calls()
+
+
+def port_of(url: str) -> int:
+    return int(url.split(":")[2].split("/")[0])
 
 
 @asynccontextmanager
@@ -405,6 +410,41 @@ async def test_an_intercept_may_let_pass(calls: Calls) -> None:
                 assert response.status == status
 
 
+async def test_an_intercept_may_raise_aiohttp_s_answers(calls: Calls) -> None:
+    faults = iter([web.HTTPTemporaryRedirect("https://elsewhere.example/"), web.HTTPServiceUnavailable()])
+
+    async def fail(request: web.Request) -> None:
+        raise next(faults)
+
+    async with serving(create_app(calls, intercept=fail)) as (url, http):
+        async with http.post(url + CALLS, allow_redirects=False) as response:
+            assert (response.status, response.headers["Location"]) == (307, "https://elsewhere.example/")
+        async with http.post(url + CALLS) as response:
+            assert response.status == 503
+            assert (await error_of(response))["message"] == "Service Unavailable"
+
+
+async def test_a_malformed_request_body_is_refused(calls: Calls) -> None:
+    arrived = asyncio.Event()
+
+    async def note(request: web.Request) -> None:
+        arrived.set()
+
+    async with SignalingServer(create_app(calls, intercept=note)) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port_of(server.url))
+        writer.write(
+            b"POST /v1/realtime/calls HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer k\r\n"
+            b"Content-Type: application/sdp\r\nContent-Encoding: gzip\r\nContent-Length: 10\r\n\r\n"
+        )
+        await arrived.wait()
+        writer.write(b"nonsense\r\n")
+        answer = await reader.readuntil(b"}}")
+        writer.close()
+    assert b" 400 Bad Request\r\n" in answer
+    assert b"invalid_body" in answer
+    assert calls.asked == []
+
+
 async def test_a_crash_of_an_intercept_is_a_500(calls: Calls, caplog: pytest.LogCaptureFixture) -> None:
     async def crash(request: web.Request) -> None:
         raise ZeroDivisionError
@@ -430,8 +470,7 @@ async def test_closing_does_not_wait_for_requests_under_way(calls: Calls, stubbo
 
     async with aiohttp.ClientSession() as http:
         async with SignalingServer(create_app(calls, intercept=hang)) as server:
-            port = int(server.url.split(":")[2].split("/")[0])
-            _, idle = await asyncio.open_connection("127.0.0.1", port)
+            _, idle = await asyncio.open_connection("127.0.0.1", port_of(server.url))
             hanging = asyncio.ensure_future(http.post(server.url + CALLS))
             await arrived.wait()
             started = time.monotonic()
@@ -459,6 +498,41 @@ async def test_closing_twice_and_cancelled_is_harmless(calls: Calls) -> None:
         await server.start()
 
 
+async def test_closing_is_bounded_even_if_the_application_is_not(
+    calls: Calls, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def forever(app: web.Application) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("rtc_signaling.server._CLOSE_SECONDS", 0.05)
+    app = create_app(calls)
+    app.on_cleanup.append(forever)
+    async with SignalingServer(app):
+        pass
+    assert "did not close in time" in caplog.text
+
+
+async def test_cancelling_a_start_leaves_nothing_open(calls: Calls) -> None:
+    server = SignalingServer(create_app(calls))
+    starting = asyncio.create_task(server.start())
+    await asyncio.sleep(0)
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    with pytest.raises(SignalingError, match="the server is not running"):
+        _ = server.url
+
+
+async def test_an_unknown_host_is_named(calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def no_such_name(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", no_such_name)
+    with pytest.raises(SignalingError) as caught:
+        await SignalingServer(create_app(calls), host="nowhere.example", port=8000).start()
+    assert str(caught.value) == "cannot listen on nowhere.example:8000: Name or service not known"
+
+
 async def test_a_server_that_never_started_can_be_closed(calls: Calls) -> None:
     server = SignalingServer(create_app(calls))
     with pytest.raises(SignalingError, match="the server is not running"):
@@ -468,7 +542,7 @@ async def test_a_server_that_never_started_can_be_closed(calls: Calls) -> None:
 
 async def test_a_taken_port_is_named(calls: Calls) -> None:
     async with raw_server(b"") as other:
-        port = int(other.url.split(":")[2].split("/")[0])
+        port = port_of(other.url)
         with pytest.raises(SignalingError) as caught:
             await SignalingServer(create_app(calls), port=port).start()
     assert str(caught.value) == f"cannot listen on 127.0.0.1:{port}: Address already in use"
