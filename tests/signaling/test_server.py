@@ -19,7 +19,6 @@ from rtc_signaling import (
     SdpClient,
     SignalingError,
     SignalingServer,
-    SignalingTimeout,
     create_app,
     mint_client_secret,
 )
@@ -380,9 +379,12 @@ async def test_a_crash_of_the_handler_is_logged_and_not_shown(
 async def test_a_client_that_gives_up_cancels_its_call(calls: Calls) -> None:
     calls.wait = asyncio.Event()
     async with SignalingServer(create_app(calls)) as server, SdpClient(base_url=server.url) as client:
-        with pytest.raises(SignalingTimeout):
-            await client.exchange(OFFER, key=KEY, session={"model": "m"}, timeout_seconds=0.1)
+        exchange = asyncio.create_task(client.exchange(OFFER, key=KEY, session={"model": "m"}))
+        await calls.started.wait()
+        exchange.cancel()
         await calls.cancelled.wait()
+        with pytest.raises(asyncio.CancelledError):
+            await exchange
 
 
 async def refuse_all(request: web.Request) -> web.StreamResponse | None:
