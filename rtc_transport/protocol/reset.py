@@ -60,11 +60,14 @@ def _with_id(item: dict[str, Any], new_id: IdMaker) -> dict[str, Any]:
 
 
 def _check_ids(items: Sequence[Mapping[str, Any]]) -> None:
-    seen = set()
+    seen: set[str] = set()
     for item in items:
-        if not isinstance(item["id"], str) or item["id"] in seen:
-            raise HistoryError(f"the new history has the item id {item['id']!r} twice, or it is no string")
-        seen.add(item["id"])
+        item_id = item["id"]
+        if not isinstance(item_id, str):
+            raise HistoryError(f"the new history has the item id {item_id!r}, which is no string")
+        if item_id in seen:
+            raise HistoryError(f"the new history has the item id {item_id!r} twice")
+        seen.add(item_id)
 
 
 def _kept(before: Mapping[str, Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> set[str]:
@@ -114,8 +117,9 @@ def _replayable_part(
     if kind not in _TEXT_TYPES or (kind == "input_audio" and content.get("audio")):
         return dict(content)
     if not audio_as_text:
+        lacking = " without its samples" if kind == "input_audio" else ""
         raise HistoryError(
-            f"item {item['id']}: the service takes no {kind} from a client; "
+            f"item {item['id']}: the service takes no {kind}{lacking} from a client; "
             "audio_as_text=True replays it as its transcript"
         )
     transcript = text(content, "transcript")

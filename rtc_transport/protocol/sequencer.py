@@ -192,8 +192,8 @@ class ResponseSequencer:
         return [waiter for running in ended for waiter in self._forget(running.request)]
 
     def refused(self, event_id: str | None, code: str | None, message: str, now: float) -> Refusal | None:
-        """An error came; None if it is not about the request in the slot."""
-        request = self._slot
+        """An error came; None if it is about no request that can be refused."""
+        request = (self._mistaken(event_id) if code == ALREADY_ACTIVE else None) or self._slot
         if request is None or not request.sent:
             return None
         if not (event_id == request.message.event_id if event_id else _is_about_create(code, message)):
@@ -280,6 +280,15 @@ class ResponseSequencer:
         if request.tag is not None and self._echoes:
             return False
         return tag is None and not self._running and now >= self._user_turn_until
+
+    def _mistaken(self, event_id: str | None) -> Request | None:
+        """The request with this id, if another's response was taken for its own: the error knows better."""
+        for running in self._running.values():
+            request = running.request
+            if request is not None and event_id is not None and request.message.event_id == event_id:
+                running.request = request.response_id = None
+                return request
+        return None
 
     def _begin_cancel(self, response_id: str) -> bool:
         running = self._running.get(response_id)
