@@ -125,9 +125,12 @@ class WebRTCTransport(ProtocolShell):
         self._set_status("connecting")
         reason: str | None = None
         try:
-            async with asyncio.timeout(wanted.timeout_seconds):
+            async with asyncio.timeout(wanted.timeout_seconds) as deadline:
                 await self._establish(wanted)
         except TimeoutError as error:
+            if not deadline.expired():
+                reason = str(error)
+                raise
             refusal = ConnectTimeout(self._stage, f"not done within {wanted.timeout_seconds:g} s")
             reason = str(refusal)
             raise refusal from error
