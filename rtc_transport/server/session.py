@@ -7,7 +7,7 @@ Client events, the user's sound and time go in; server events come out (`take_ev
 import copy
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .config import updated_session
@@ -169,9 +169,13 @@ class Session:
         self._conversation.check_room(item)
         self._add(item, optional(event, "previous_item_id", str))
         if item.data["type"] == "mcp_approval_response":
-            call = self._world.approvals.pop(item.data["approval_request_id"], None)
-            if call is not None and item.data["approve"]:
-                self._responder.call_mcp(self._config, call, now)
+            self._on_approval(item.data["approval_request_id"], item.data["approve"], now)
+
+    def _on_approval(self, request_id: str, approved: bool, now: float) -> None:
+        call = self._world.approvals.pop(request_id, None)  # once
+        if call is not None and approved:
+            call = replace(call, require_approval=False, approval_request_id=request_id)
+            self._responder.call_mcp(self._config, call, now)
 
     def _delete_item(self, event: Json, now: float) -> None:
         item_id = required(event, "item_id", str)
