@@ -94,11 +94,16 @@ class Input:
             self._leaving.append(self._chain)
             self._chain = None
 
-    def clear_backlog(self) -> None:
-        """Make the source drop what it has queued, if it queues."""
+    def clear_backlog(self) -> bool:
+        """Make the source drop what it has queued; False if it does not queue (ClearableSource)."""
         clear = getattr(self.source, "clear", None)
-        if callable(clear):
+        if not callable(clear):
+            return False
+        self.detach()  # what follows does not join what was read
+        if not self._ended:
             self._guard(clear)
+            self._guard(self._notice_end)
+        return True
 
     def skip(self, n: int) -> None:
         """Throw away what a live source captured during n frames of the intake; others stay where they are."""

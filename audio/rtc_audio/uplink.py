@@ -158,9 +158,9 @@ class Uplink:
         if self._input is None or self._held:
             self._intake.silence_frames += n
             pcm = np.zeros((n, self.channels), np.float32)
+        elif self._muted and self._ramp.settled and self._input.clear_backlog():
+            pcm = np.zeros((n, self.channels), np.float32)
         else:
-            if self._muted:
-                self._input.clear_backlog()
             pcm = self._input.pull(n)
         for chain in self._leaving:
             pcm = pcm + chain.pull(n)

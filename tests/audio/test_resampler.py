@@ -188,9 +188,9 @@ def test_ten_minutes_do_not_drift() -> None:
 @pytest.mark.parametrize(
     ("make", "text"),
     [
-        (lambda: StreamResampler(0, 48000), "rate_hz=0: need a positive integer"),
-        (lambda: StreamResampler(48000, -1), "rate_hz=-1: need a positive integer"),
-        (lambda: StreamResampler(48000, 44100.0), "rate_hz=44100.0: need a positive integer"),  # type: ignore[arg-type]
+        (lambda: StreamResampler(0, 48000), "rate_hz=0: need an integer from 1 to 768000"),
+        (lambda: StreamResampler(48000, -1), "rate_hz=-1: need an integer from 1 to 768000"),
+        (lambda: StreamResampler(48000, 44100.0), "rate_hz=44100.0: need an integer from 1 to 768000"),  # type: ignore[arg-type]
         (lambda: StreamResampler(48000, 24000, "best"), "quality='best': need 'voice', 'hq' or 'fast'"),  # type: ignore[arg-type]
         (lambda: StreamResampler(48000, 24000, channels=0), "channels=0: need a positive integer"),
         (lambda: StreamResampler(48000, 24000, dtype=np.float64), "dtype float64: need float32 or int16"),  # type: ignore[arg-type]
