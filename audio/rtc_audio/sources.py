@@ -22,6 +22,8 @@ class ToneSource:
             raise UnsupportedFormat(f"a tone of {hz:g} Hz at {rate_hz} Hz: need 0 < hz < {rate_hz / 2:g}")
         if not level_dbfs <= 0:
             raise UnsupportedFormat(f"level_dbfs={level_dbfs:g}: need at most 0")
+        if seconds is not None and not seconds >= 0:
+            raise ValueError(f"seconds={seconds:g}: need at least 0")
         self._cycles_per_frame = hz / rate_hz
         self._amplitude = 10 ** (level_dbfs / 20)
         self._length = None if seconds is None else round(seconds * rate_hz)
