@@ -10,7 +10,7 @@ from typing import Literal, Protocol, TypeAlias, get_args, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import UnsupportedFormat
+from .errors import AudioError, UnsupportedFormat
 from .format import check_rate, replace_nonfinite
 from .levels import Ramp
 
@@ -20,6 +20,10 @@ Mono: TypeAlias = NDArray[np.float32]
 EchoKind: TypeAlias = Literal["cancel", "gate", "off", "webrtc"]
 
 SILENCE_POWER = 1e-6  # −60 dBFS, the mean square above which the far end is said to talk
+
+
+class EchoUnavailable(AudioError):
+    """An echo canceller is not installed, or what is installed refuses; the text says what to do."""
 
 
 @runtime_checkable
@@ -117,7 +121,7 @@ def make_echo_canceller(
     loudspeaker sounds; "off": nothing.
 
     Raises UnsupportedFormat for an unknown kind, for rates that cannot be converted, and for a gate in other blocks
-    than 10 ms; MissingEchoCanceller, with the command that installs it, if "webrtc" is not installed.
+    than 10 ms; EchoUnavailable, with the command that installs it, if "webrtc" is not installed.
     """
     from .echo_adapter import AdaptedEchoCanceller
     from .echo_kalman import KalmanEchoCanceller
@@ -147,7 +151,10 @@ def block_frames(rate_hz: int) -> int:
 
 
 def check_blocks(far: Mono, near: Mono, frames: int) -> tuple[Mono, Mono]:
-    """Both blocks, finite (copies where samples had to be replaced). Raises UnsupportedFormat for anything but float32 `[frames]`."""
+    """Both blocks, copied where samples that are not finite had to be replaced.
+
+    Raises UnsupportedFormat for anything but float32 `[frames]`.
+    """
     return _checked("far", far, frames), _checked("near", near, frames)
 
 

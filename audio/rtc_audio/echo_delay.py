@@ -6,7 +6,9 @@ from numpy.typing import NDArray
 from .echo import Mono
 
 ANALYSIS_RATE_HZ = 4000  # enough for the delay, and cheap
-SPAN = 2000  # samples of the analysis, 0.5 s: the longest delay that is found, and what of `near` is looked at
+SPAN = (
+    2000  # samples of the analysis, 0.5 s: the longest delay that is found, and what of `near` is looked at
+)
 EVERY_SECONDS = 0.25
 FORGET = 0.8  # per analysis: the spectra remember about a second
 CLEAR_PEAK = 8.0  # times the RMS of the estimated response
@@ -56,9 +58,9 @@ class BulkDelay:
     def _strongest(self) -> float | None:
         far, near = np.roll(self._blocks, -self._row, axis=1).reshape(2, -1)
         near[:SPAN] = 0  # so that every lag up to SPAN finds all of its far end
-        far, near = np.fft.rfft(far), np.fft.rfft(near)
-        self._cross = FORGET * self._cross + far.conj() * near
-        self._power = FORGET * self._power + far.real**2 + far.imag**2
+        spectrum = np.fft.rfft(far)
+        self._cross = FORGET * self._cross + spectrum.conj() * np.fft.rfft(near)
+        self._power = FORGET * self._power + spectrum.real**2 + spectrum.imag**2
         floor = 1e-2 * float(self._power.mean()) + 1e-12
         response: NDArray[np.float32] = np.abs(np.fft.irfft(self._cross / (self._power + floor))[:SPAN])
         peak = int(response.argmax())

@@ -9,7 +9,10 @@ from .echo_line import BEHIND, DelayLine
 MAX_DRIFT_PPM = 500.0
 INTERVAL = 50  # blocks of far-end sound between two looks at the path
 SAME_PATH = 0.7  # coherence of two looks, below which the path has changed and nothing can be said
-FIRST_GAIN, LAST_GAIN = 0.5, 0.1  # how much of a measured drift is corrected at once: crystals keep their rate
+FIRST_GAIN, LAST_GAIN = (
+    0.5,
+    0.1,
+)  # how much of a measured drift is corrected at once: crystals keep their rate
 FARTHEST, OVERSAMPLING = 8, 8  # samples between two looks; steps for each
 
 

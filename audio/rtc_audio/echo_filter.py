@@ -1,8 +1,8 @@
 """The linear part of echo cancellation: the path from loudspeaker to microphone, tracked by a Kalman filter.
 
-Partitioned-block frequency-domain Kalman filter with diagonal covariances: F. Kuech, E. Mabande, G. Enzner, "State-space
-architecture of the partitioned-block-based acoustic echo controller", ICASSP 2014; G. Enzner, P. Vary,
-"Frequency-domain adaptive Kalman filter for acoustic echo control in hands-free telephones", Signal Processing 2006.
+Partitioned-block frequency-domain Kalman filter with diagonal covariances: G. Enzner, P. Vary, "Frequency-domain
+adaptive Kalman filter for acoustic echo control in hands-free telephones", Signal Processing 86 (2006); F. Kuech,
+E. Mabande, G. Enzner, "State-space architecture of the partitioned-block-based acoustic echo controller", ICASSP 2014.
 """
 
 import numpy as np
@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from .echo import Mono
 
 INITIAL_UNCERTAINTY = 0.1  # of a path in every bin of every partition; 1 makes the first two seconds worse
-OVERLAP_SAVE_SHARE = 0.7  # of the far end's power in the error; half of each block is zero, windowing blurs that
+OVERLAP_SAVE_SHARE = (
+    0.7  # of the far end's power in the error; half of each block is zero, windowing blurs that
+)
 ERROR_SMOOTHING = np.float32(0.4)  # per frame, of the error's power spectrum
 CONSTRAINED = 5  # one partition in so many is made causal in each frame
 TINY = np.float32(1e-10)
@@ -66,7 +68,7 @@ class EchoPathFilter:
         for ring in (self._spectra, self._powers):
             known = ring[self._row : self._row + partitions][kept].copy()
             ring[:] = 0
-            ring[: partitions][moved] = known
+            ring[:partitions][moved] = known
             ring[partitions:] = ring[:partitions]
         self._row = 0
 

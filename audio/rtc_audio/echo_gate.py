@@ -65,7 +65,9 @@ class StartGate:
         if talking:
             self._hold = HOLD_BLOCKS
             self._left = max(self._left - 1, 0)
-            self._enough = self._enough + 1 if return_loss_db is not None and return_loss_db > ENOUGH_DB else 0
+            self._enough = (
+                self._enough + 1 if return_loss_db is not None and return_loss_db > ENOUGH_DB else 0
+            )
             if self._enough >= ENOUGH_BLOCKS:
                 self._left = 0
         else:

@@ -13,9 +13,9 @@ BEHIND = TAPS - BEFORE
 
 
 class DelayLine:
-    """The last `capacity` samples of a stream, read at fractional positions; silence before the first and after the last.
+    """The last `capacity` samples of a stream, read at fractional positions, which count from the first one written.
 
-    Positions count samples from the first one written. Memory is fixed.
+    Silence stands before the first and behind the last. Memory is fixed.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -59,7 +59,7 @@ class DelayLine:
     def _span(self, start: int, n: int) -> Mono:
         """Samples start … start + n − 1."""
         first = self._fill - self.written + start
-        if 0 <= first and first + n <= self._fill:
+        if first >= 0 and first + n <= self._fill:
             return self._buffer[first : first + n].copy()
         out = np.zeros(n, np.float32)
         low, high = max(first, 0), min(first + n, self._fill)
@@ -70,7 +70,8 @@ class DelayLine:
 
 def _kernel(fraction: float) -> Mono:
     """`[TAPS]` that interpolate at `fraction` of a sample, −0.5 to 1.5, behind the middle of their window."""
-    return _bank()[round((fraction + 0.5) * PHASES)]
+    taps: Mono = _bank()[round((fraction + 0.5) * PHASES)]
+    return taps
 
 
 @functools.cache
@@ -85,4 +86,4 @@ def _bank() -> Mono:
 
 @functools.cache
 def _fade(n: int) -> Mono:
-    return np.arange(n, dtype=np.float32) / np.float32(n)
+    return np.linspace(0, 1, n, endpoint=False, dtype=np.float32)

@@ -57,7 +57,7 @@ class ResidualSuppressor:
         self._update_gain()
         shaped = np.fft.irfft(spectra[0] * self._gain) * self._window
         result = (self._overlap + shaped[:frame]).astype(np.float32, copy=False)
-        self._overlap = shaped[frame:]
+        self._overlap[:] = shaped[frame:]
         return result
 
     def _learn(self, powers: Mono) -> None:

@@ -1,0 +1,143 @@
+"""What the loudspeaker plays, lined up in time with what the microphone hears."""
+
+import numpy as np
+
+from .echo import Mono
+from .echo_line import DelayLine
+from .format import check_rate
+from .resampler import StreamResampler
+
+JUMP_SECONDS = 0.03  # off by more: the device has stopped in between, or another one plays
+SLIDE = 1e-3  # the most by which reading goes faster or slower
+SLOWEST_GAIN = 2e-3  # of the clock's estimate, per block: 5 s of 10 ms blocks
+
+
+class StreamClock:
+    """When the samples of a stream happen, from time stamps that jitter: position → seconds, a straight line.
+
+    The line is fitted to all blocks at first, then to about the last ten seconds (expanding-memory, then fading-memory
+    alpha-beta filter: E. Brookner, "Tracking and Kalman filtering made easy", 1998).
+    """
+
+    def __init__(self, rate_hz: float) -> None:
+        self._nominal = 1 / rate_hz
+        self.period = self._nominal  # seconds from sample to sample
+        self._at = (0.0, 0.0)  # position, seconds
+        self._updates = 0
+
+    def update(self, position: float, seconds: float) -> bool:
+        """The sample at `position` happens at `seconds`; False if that is a jump, with which the line begins anew."""
+        predicted = self.seconds(position)
+        late = seconds - predicted
+        jump = self._updates > 0 and abs(late) > JUMP_SECONDS
+        if jump or not self._updates:
+            self._at, self._updates = (position, seconds), 1
+            return not jump
+        n = self._updates
+        self._updates = n + 1
+        alpha = max(2 * (2 * n + 1) / ((n + 1) * (n + 2)), 2 * SLOWEST_GAIN)
+        beta = max(6 / ((n + 1) * (n + 2)), SLOWEST_GAIN**2)
+        step = position - self._at[0]
+        if step > 0 and n > 20:  # the slope of a few blocks is all jitter
+            self.period += beta * late / step
+            self.period = min(max(self.period, self._nominal * (1 - SLIDE)), self._nominal * (1 + SLIDE))
+        self._at = (position, predicted + alpha * late)
+        return True
+
+    def seconds(self, position: float) -> float:
+        """When the sample at `position` happens."""
+        return self._at[1] + (position - self._at[0]) * self.period
+
+    def position(self, seconds: float) -> float:
+        """What happens at `seconds`, between the samples too."""
+        return self._at[0] + (seconds - self._at[1]) / self.period
+
+
+class FarReference:
+    """The far end for an echo canceller: written as the loudspeaker plays it, read as the microphone records.
+
+    Times are those of one clock, in seconds: when a block's first sample sounds, and when it is recorded. They may
+    jitter by some milliseconds; the drift between both devices is measured with them and taken out. `lead_seconds`:
+    by how much earlier than it sounds the far end is given, for latencies that devices report too short; what is
+    written must be ahead of what is read by as much. Silence stands where nothing was played, and for what is older
+    than `capacity_seconds`.
+
+    `rate_hz` is the microphone's rate, which is read; `far_rate_hz` the loudspeaker's, if it is another. `jumps` counts
+    how often a time was not where the one before had promised.
+    """
+
+    def __init__(
+        self,
+        rate_hz: int,
+        *,
+        far_rate_hz: int | None = None,
+        lead_seconds: float = 0.02,
+        capacity_seconds: float = 2.0,
+    ) -> None:
+        self.rate_hz = check_rate(rate_hz)
+        self._far_rate_hz = far_rate_hz or rate_hz
+        self._resampler = StreamResampler(self._far_rate_hz, rate_hz)
+        self._capacity_seconds, self._lead_seconds = capacity_seconds, lead_seconds
+        self._line = DelayLine(round(capacity_seconds * rate_hz))
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets the sound and the clocks: the devices have changed."""
+        self._line.clear()
+        self._resampler.clear()
+        self._far_clock, self._near_clock = StreamClock(self._far_rate_hz), StreamClock(self.rate_hz)
+        self._origin = self._line.written  # where in the line the far end's position 0 is
+        self._written = self._read = 0
+        self._at: float | None = None  # position in the line that is read next
+        self.jumps = 0
+
+    @property
+    def drift_ppm(self) -> float:
+        """By how much faster the loudspeaker's clock runs than the microphone's."""
+        nominal = self._near_clock.period * self.rate_hz / (self._far_clock.period * self._far_rate_hz)
+        return (nominal - 1) * 1e6
+
+    def write(self, pcm: Mono, at_seconds: float) -> None:
+        """What was given to the loudspeaker, float32 `[frame]`, and when its first sample sounds."""
+        if self._written:
+            self._bridge(at_seconds)
+        self._far_clock.update(self._written, at_seconds)
+        self._line.write(self._resampler.push(pcm))
+        self._written += len(pcm)
+
+    def _bridge(self, at_seconds: float) -> None:
+        """Silence where the loudspeaker had nothing to play."""
+        gap = at_seconds - self._far_clock.seconds(self._written)
+        if abs(gap) <= JUMP_SECONDS:
+            return
+        self.jumps += 1
+        if not 0 < gap < self._capacity_seconds:
+            self._line.clear()
+            return
+        missing = round(gap * self._far_rate_hz)
+        self._line.write(self._resampler.push(np.zeros(missing, np.float32)))
+        self._written += missing
+
+    def read(self, at_seconds: float, n: int) -> Mono:
+        """What sounded while `n` samples were recorded, the first at `at_seconds`; float32 `[n]`."""
+        known = self._near_clock.update(self._read, at_seconds)
+        self.jumps += not known
+        self._read += n
+        if not self._written:
+            return np.zeros(n, np.float32)
+        end = self._place(self._near_clock.seconds(self._read))
+        if self._at is None or not known or abs(end - n - self._at) > JUMP_SECONDS * self.rate_hz:
+            self._at = end - n * self._ratio
+        step = min(max(end - self._at, n * (1 - SLIDE)), n * (1 + SLIDE))
+        out = self._line.read(self._at, n, step / n)
+        self._at += step
+        return out
+
+    @property
+    def _ratio(self) -> float:
+        return 1 + self.drift_ppm * 1e-6
+
+    def _place(self, seconds: float) -> float:
+        """Where in the line that is what has to be read at a time of the near end."""
+        position = self._far_clock.position(seconds + self._lead_seconds)
+        return self._origin + position * self.rate_hz / self._far_rate_hz
