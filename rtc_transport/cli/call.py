@@ -17,8 +17,7 @@ from rtc_transport.webrtc import WebRTCTransport
 
 from . import running
 from .ending import EndOfCall, Reason
-from .eventlog import EventLog
-from .files import check_report
+from .files import check_report, open_events
 from .record import CallRecord
 from .running import EXPECTED, explain
 from .summary import Failure, Outcome, Summary
@@ -57,19 +56,20 @@ class CallOptions:
 async def run_call(options: CallOptions, *, json_output: bool = False) -> int:
     """Makes the call, tells about it, and returns the exit code; everything opened is closed, whatever happens."""
     check_report(options.report)
-    source = FileSource(options.input)
-    sink = FileSink(options.output)
-    log = EventLog(options.events) if options.events is not None else None
-    job = CallJob(
-        options, source, sink, CallRecord(EndOfCall(options.linger_seconds, options.max_seconds), log)
-    )
-    try:
-        summary = await job.run()
-    finally:
+    async with AsyncExitStack() as files:
+        source = FileSource(options.input)
+        files.push_async_callback(source.aclose)
+        sink = FileSink(options.output)
+        files.push_async_callback(sink.aclose)
+        log = open_events(options.events) if options.events is not None else None
         if log is not None:
-            log.close()
+            files.callback(log.close)
+        record = CallRecord(EndOfCall(options.linger_seconds, options.max_seconds), log)
+        job = CallJob(options, source, sink, record)
+        await job.run()
+    summary = job.summary()
     if options.report is not None and summary.connect_seconds:
-        await asyncio.to_thread(draw_call, job.record.trace, options.report, *summary.titles())
+        await asyncio.to_thread(draw_call, record.trace, options.report, *summary.titles())
     summary.print(running.human())
     if json_output:
         running.print_json(summary.as_dict())
@@ -83,24 +83,23 @@ class CallJob:
 
     def __init__(self, options: CallOptions, source: FileSource, sink: FileSink, record: CallRecord) -> None:
         self.options, self.source, self.sink, self.record = options, source, sink, record
+        self.outcome: Outcome = "interrupted"
+        self.failure: Failure | None = None
         self._call_id: str | None = None
+        self._sent_seconds = self._seconds = 0.0
 
-    async def run(self) -> Summary:
-        """What is expected to go wrong, and Ctrl-C, become the outcome; after it nothing is left open."""
-        outcome: Outcome
-        failure: Failure | None = None
+    async def run(self) -> None:
+        """What is expected to go wrong, and Ctrl-C, become the outcome; after it no connection is left."""
         try:
             async with AsyncExitStack() as stack:
-                stack.push_async_callback(self.source.aclose)
-                stack.push_async_callback(self.sink.aclose)
                 view = stack.enter_context(make_view(running.human(), self.source.duration_seconds))
-                outcome = await self._converse(await self._transport(stack), view)
-            failure = self._file_failure()
+                self.outcome = await self._converse(await self._transport(stack), view)
+            self.failure = self._file_failure()
         except asyncio.CancelledError:
-            outcome = "interrupted"
+            self.outcome = "interrupted"
         except EXPECTED as error:
-            failure = failure_of(error)
-        return self._summary("failed" if failure is not None else outcome, failure)
+            self.failure = failure_of(error)
+        self._seconds = self.record.seconds
 
     async def _transport(self, stack: AsyncExitStack) -> WebRTCTransport:
         base_url: dict[str, Any] = {}
@@ -110,7 +109,7 @@ class CallJob:
             server = await stack.enter_async_context(RealtimeServer())
             base_url = {"base_url": server.url}
         plain = self.options.allow_plain_http
-        transport = WebRTCTransport(self.source, self.sink, allow_plain_http=plain, **base_url)
+        transport = WebRTCTransport(self.source, allow_plain_http=plain, **base_url)
         self.record.listen(transport)
         return await stack.enter_async_context(transport)
 
@@ -133,6 +132,7 @@ class CallJob:
             timeout_seconds=options.timeout_seconds,
         )
         self._call_id = transport.call_id
+        await transport.set_sink(self.sink)  # not before: a call that fails leaves an older file as it is
         while not lost.done():
             if reason := self._tick(transport, view):
                 return reason
@@ -144,7 +144,8 @@ class CallJob:
         record.take(transport.stats())
         if self.sink.failure is not None:
             raise self.sink.failure
-        view.show(self._phase, self.source.position_seconds, record.heard_seconds)
+        self._sent_seconds = self.source.position_seconds
+        view.show(self._phase, self._sent_seconds, record.heard_seconds)
         return record.ending.check(record.seconds, record.stats.playout_delay_ms / 1000 + 2 * TICK_SECONDS)
 
     @property
@@ -160,22 +161,23 @@ class CallJob:
             return failure_of(self.sink.failure)
         if self.source.failure is None:
             return None
-        position, reason = self.source.position_seconds, explain(self.source.failure)
-        return Failure(f"cannot read {self.options.input} beyond {position:.1f} s: {reason}")
+        reason = explain(self.source.failure)
+        return Failure(f"cannot read {self.options.input} beyond {self._sent_seconds:.1f} s: {reason}")
 
-    def _summary(self, outcome: Outcome, failure: Failure | None) -> Summary:
+    def summary(self) -> Summary:
+        """What there is to tell, once the files are closed."""
         record, options = self.record, self.options
         connected = "session" in record.stats.connect_seconds
         written = {"output": options.output, "report": options.report} if connected else {}
         files = {**written, "events": options.events}
         return Summary(
-            outcome=outcome,
+            outcome="failed" if self.failure is not None else self.outcome,
             peer=options.peer,
-            seconds=record.seconds,
+            seconds=self._seconds,
             linger_seconds=options.linger_seconds,
             call_id=self._call_id,
             connect_seconds={str(stage): span for stage, span in record.stats.connect_seconds.items()},
-            sent_seconds=self.source.position_seconds,
+            sent_seconds=self._sent_seconds,
             heard_seconds=record.heard_seconds,
             recorded_seconds=self.sink.seconds_written,
             latencies_seconds=tuple(answered - spoken for spoken, answered in latencies(record.trace)),
@@ -183,7 +185,7 @@ class CallJob:
             lines=record.minutes.lines,
             responses=record.minutes.responses,
             files={purpose: str(path) for purpose, path in files.items() if path is not None},
-            failure=failure,
+            failure=self.failure,
         )
 
 

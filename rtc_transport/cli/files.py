@@ -6,14 +6,33 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rtc_transport.errors import ConfigError
+from rtc_transport.errors import ConfigError, TransportError
 from rtc_transport.events import to_wire
-from rtc_transport.report import ReportError, require_matplotlib
+from rtc_transport.report import require_matplotlib
 from rtc_transport.session import SessionConfig, merge
+
+from .eventlog import EventLog
+
+
+class OutputError(TransportError):
+    """A file that the command line names cannot be written; the text says which and why."""
+
+    def __init__(self, path: Path, error: OSError) -> None:
+        missing = isinstance(error, FileNotFoundError)
+        reason = "its folder does not exist" if missing else (error.strerror or str(error)).lower()
+        super().__init__(f"cannot write {path}: {reason}")
+
+
+def open_events(path: Path) -> EventLog:
+    """The event log; raises `OutputError`."""
+    try:
+        return EventLog(path)
+    except OSError as error:
+        raise OutputError(path, error) from error
 
 
 def check_report(path: Path | None) -> None:
-    """Raises `ReportError` before the call, if the picture could not be drawn or written after it."""
+    """Raises `ReportError` or `OutputError` before the call, if the picture could not be made after it."""
     if path is None:
         return
     require_matplotlib()
@@ -23,9 +42,7 @@ def check_report(path: Path | None) -> None:
         else:
             tempfile.TemporaryFile(dir=path.parent).close()
     except OSError as error:
-        missing = isinstance(error, FileNotFoundError)
-        reason = "its folder does not exist" if missing else (error.strerror or str(error)).lower()
-        raise ReportError(f"cannot write {path}: {reason}") from error
+        raise OutputError(path, error) from error
 
 
 def same_file(named: Mapping[str, Path | None]) -> str | None:

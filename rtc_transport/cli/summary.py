@@ -104,7 +104,7 @@ class Summary:
             stages = ", ".join(
                 f"{stage} {_milliseconds(span)}" for stage, span in self.connect_seconds.items()
             )
-            yield "connected", f"in {_milliseconds(sum(self.connect_seconds.values()))} ms ({stages})"
+            yield "connect", f"{_milliseconds(sum(self.connect_seconds.values()))} ms: {stages}"
             yield "sent", f"{self.sent_seconds:.1f} s in {self.stats.get('packets_sent', 0)} packets"
             yield "heard", f"{self.heard_seconds:.1f} s in {self.stats.get('packets_received', 0)} packets"
             yield "loss", self._loss()
