@@ -26,6 +26,7 @@ logger = logging.getLogger("rtc_transport.voice")
 
 AUDIBLE_PEAK = 10 ** (-55 / 20)
 AUDIBLE_TAIL_SECONDS = 0.1
+STRAGGLER_SECONDS = 0.04  # a control message may overtake the sound that was sent before it
 RTP_TICKS_PER_MS = 48
 
 Tap = Callable[[Pcm, int], None]
@@ -156,11 +157,13 @@ class RemoteVoice:
         self._drop_until = drop_until
 
     def resume(self) -> None:
-        """Plays again what comes."""
-        self._drop_until = None
+        """Plays again what comes, but for the packets that left before the service was silent."""
+        if self._drop_until is not None:
+            self._drop_until = _now() + STRAGGLER_SECONDS
 
     def mark(self) -> None:
         """The voice of a response begins with what comes now."""
+        self._drop_until = None
         self._mark = self._newest
 
     def playback(self) -> Playback:

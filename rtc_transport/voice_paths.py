@@ -25,7 +25,8 @@ class BufferedPath:
 
     def __init__(self, rate_hz: int, late: Literal["keep", "drop"]) -> None:
         self.rate_hz = rate_hz
-        self._playout: PlayoutBuffer | DecodedBuffer = PlayoutBuffer(OpusDecoder(rate_hz), rate_hz, late=late)
+        self._decoder = OpusDecoder(rate_hz)
+        self._playout: PlayoutBuffer | DecodedBuffer = PlayoutBuffer(self._decoder, rate_hz, late=late)
         self._resampler: StreamResampler | None = None
 
     def packet(self, sequence: int, timestamp: int, payload: bytes, now: float) -> None:
@@ -53,6 +54,7 @@ class BufferedPath:
     def flush(self) -> None:
         """Fades out and drops what waits."""
         self._playout.flush(_now())
+        self._decoder.reset()  # or its overlap would bring the end of the dropped sound back with the next packet
 
     def close(self) -> None:
         """Nothing is held."""

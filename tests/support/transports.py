@@ -1,7 +1,7 @@
 """Transports connected to the embedded server, and what tests ask about sound."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -45,6 +45,13 @@ def level_dbfs(pcm: NDArray[np.float32]) -> float:
     """RMS in dBFS; -120 for nothing."""
     rms = float(np.sqrt(np.mean(np.square(pcm, dtype=np.float64)))) if pcm.size else 0.0
     return 20 * np.log10(max(rms, 1e-6))
+
+
+async def eventually(holds: Callable[[], bool], timeout: float = 5) -> None:
+    """Returns as soon as `holds()`; TimeoutError if it does not in time. For what has no event to wait for."""
+    async with asyncio.timeout(timeout):
+        while not holds():  # noqa: ASYNC110 - levels of sound have no event
+            await asyncio.sleep(0.01)
 
 
 async def other_tasks() -> set["asyncio.Task[Any]"]:

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.transports import call_of, connected, level_dbfs, other_tasks, sent_by_client
 
 from rtc_audio.ports import Pcm
 from rtc_transport import (
@@ -19,9 +18,12 @@ from rtc_transport import (
     WebRTCTransport,
 )
 from rtc_transport.server import Faults
+from support.transports import call_of, connected, level_dbfs, other_tasks, sent_by_client
 
 
-async def test_connect_returns_when_the_configuration_is_acknowledged(realtime_server: RealtimeServer) -> None:
+async def test_connect_returns_when_the_configuration_is_acknowledged(
+    realtime_server: RealtimeServer,
+) -> None:
     seen = list[str]()
     async with WebRTCTransport(base_url=realtime_server.url) as transport:
         transport.on("connection_change", lambda event: seen.append(event.status))
@@ -33,18 +35,29 @@ async def test_connect_returns_when_the_configuration_is_acknowledged(realtime_s
         assert seen[:2] == ["connecting", "connected"]
         assert transport.call_id is not None
         assert transport.call_id.startswith("rtc_")
-        updates = [e for e in sent_by_client(call_of(realtime_server, transport)) if e["type"] == "session.update"]
+        updates = [
+            e for e in sent_by_client(call_of(realtime_server, transport)) if e["type"] == "session.update"
+        ]
         assert len(updates) == 1
         assert updates[0]["session"] == {"type": "realtime", "instructions": "Be brief."}
         assert updates[0]["event_id"]
-        assert list(transport.stats().connect_seconds) == ["key", "signaling", "ice", "dtls", "channel", "session"]
+        assert list(transport.stats().connect_seconds) == [
+            "key",
+            "signaling",
+            "ice",
+            "dtls",
+            "channel",
+            "session",
+        ]
         assert transport.session.instructions == "Be brief."
         await transport.wait_for("connected", timeout=2) if "(connected)" not in seen else None
     assert seen[-2:] == ["disconnecting", "disconnected"]
     assert "session.updated while connected" in seen
 
 
-async def test_with_nothing_given_the_update_is_empty_and_acknowledged(realtime_server: RealtimeServer) -> None:
+async def test_with_nothing_given_the_update_is_empty_and_acknowledged(
+    realtime_server: RealtimeServer,
+) -> None:
     async with connected(realtime_server) as transport:
         first = sent_by_client(call_of(realtime_server, transport))[0]
         assert first["session"] == {"type": "realtime"}
@@ -91,7 +104,9 @@ async def test_connect_while_connected_returns_and_warns_of_other_options(
         assert len(realtime_server.calls) == 1
 
 
-async def test_cancelling_one_waiter_leaves_the_attempt_to_the_others(realtime_server: RealtimeServer) -> None:
+async def test_cancelling_one_waiter_leaves_the_attempt_to_the_others(
+    realtime_server: RealtimeServer,
+) -> None:
     async with WebRTCTransport(base_url=realtime_server.url) as transport:
         first = asyncio.create_task(transport.connect(api_key="test-key"))
         second = asyncio.create_task(transport.connect(api_key="test-key"))
@@ -185,12 +200,20 @@ FAILURES = [
     (Faults(status=429), "signaling", "429 Too Many Requests"),
     (Faults(status=503, body="html"), "signaling", "503 Service Unavailable"),
     (Faults(no_channel=True), "signaling", "the answer has no data channel"),
-    (Faults(tcp_only=True), "ice", "the answer has only TCP candidates, which only browsers use; where UDP is blocked"),
+    (
+        Faults(tcp_only=True),
+        "ice",
+        "the answer has only TCP candidates, which only browsers use; where UDP is blocked",
+    ),
     (Faults(reject_update="No such voice."), "session", "No such voice."),
     (Faults(never_answer=True), "signaling", "not done within 1 s"),
     (Faults(never_open=True), "channel", "not done within 1 s"),
     (Faults(no_acknowledgement=True), "session", "not done within 1 s"),
-    (Faults(hang_up_after_seconds=0.01, no_acknowledgement=True), "session", "the peer closed the control channel"),
+    (
+        Faults(hang_up_after_seconds=0.01, no_acknowledgement=True),
+        "session",
+        "the peer closed the control channel",
+    ),
 ]
 
 
@@ -266,7 +289,9 @@ async def test_until_the_session_is_ready_only_silence_leaves_and_the_source_is_
     assert level_dbfs(heard) < -60
 
 
-async def test_sends_while_connecting_go_out_behind_the_configuration(realtime_server: RealtimeServer) -> None:
+async def test_sends_while_connecting_go_out_behind_the_configuration(
+    realtime_server: RealtimeServer,
+) -> None:
     async with WebRTCTransport(base_url=realtime_server.url) as transport:
         attempt = asyncio.create_task(transport.connect(api_key="test-key"))
         await transport.wait_for("connection_change", lambda event: event.status == "connecting", timeout=5)

@@ -1,0 +1,256 @@
+"""What the peer hears: mute, exchanged and faulty sources; what is played: sinks, interruption, taps."""
+
+import asyncio
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from rtc_audio.ports import Pcm, Pull
+from rtc_transport import CallbackSink, PushSource, RealtimeServer, ToneSource, WebRTCTransport
+from rtc_transport.server import Call
+from support.transports import call_of, connected, eventually, level_dbfs
+
+RATE_HZ = 24000  # of what the server keeps
+
+
+async def hears(call: Call, *, loud: bool) -> None:
+    """Waits until the last 40 ms that the server heard are loud, or silent."""
+    await eventually(
+        lambda: len(call.heard()) > RATE_HZ // 10 and (level_dbfs(last(call, 0.04)) > -60) == loud
+    )
+
+
+def last(call: Call, seconds: float) -> NDArray[np.float32]:
+    return call.heard()[-round(seconds * RATE_HZ) :]
+
+
+async def test_mute_is_silence_within_forty_milliseconds_at_the_same_packet_rate(
+    realtime_server: RealtimeServer,
+) -> None:
+    async with connected(realtime_server, source=ToneSource(level_dbfs=-10)) as transport:
+        call = call_of(realtime_server, transport)
+        await hears(call, loud=True)
+        sent = transport.stats().packets_sent
+        before = len(call.heard())
+        assert transport.muted is False
+        transport.mute(True)
+        assert transport.muted is True
+        await asyncio.sleep(0.6)
+        heard = call.heard()[before:]
+        quiet_from = next(
+            at for at in range(0, len(heard), 240) if level_dbfs(heard[at : at + RATE_HZ // 4]) < -60
+        )
+        assert quiet_from / RATE_HZ < 0.06  # 40 ms and what was on its way when mute() was called
+        assert transport.stats().packets_sent - sent in range(25, 35)
+        transport.mute(False)
+        await hears(call, loud=True)
+
+
+async def test_mute_holds_before_connect_and_across_calls(realtime_server: RealtimeServer) -> None:
+    transport = WebRTCTransport(ToneSource(), base_url=realtime_server.url)
+    transport.mute(True)
+    for _ in range(2):
+        await transport.connect(api_key="test-key")
+        call = call_of(realtime_server, transport)
+        await asyncio.sleep(0.4)
+        assert len(call.heard()) > 0.2 * RATE_HZ
+        assert level_dbfs(call.heard()) < -60
+        await transport.close()
+    assert transport.muted is True
+
+
+async def test_unmuting_never_sends_what_was_queued_while_muted(realtime_server: RealtimeServer) -> None:
+    source = PushSource(RATE_HZ)
+    async with connected(realtime_server, source=source) as transport:
+        call = call_of(realtime_server, transport)
+        transport.mute(True)
+        source.push(np.full(RATE_HZ, 0.3, np.float32))
+        await asyncio.sleep(0.1)
+        source.push(np.full(RATE_HZ, 0.3, np.float32))
+        transport.mute(False)
+        await asyncio.sleep(0.3)
+        assert level_dbfs(call.heard()) < -60
+
+
+async def test_the_source_is_exchanged_without_a_gap_in_the_packets(realtime_server: RealtimeServer) -> None:
+    async with connected(realtime_server, source=ToneSource(440)) as transport:
+        call = call_of(realtime_server, transport)
+        await hears(call, loud=True)
+        await transport.set_source(ToneSource(1000, rate_hz=44100))
+        await asyncio.sleep(0.5)
+        spectrum = np.abs(np.fft.rfft(last(call, 0.25) * np.hanning(round(0.25 * RATE_HZ))))
+        assert spectrum.argmax() * 4 == pytest.approx(1000, abs=4)
+        await transport.set_source(None)
+        await hears(call, loud=False)
+        assert transport.stats().packets_lost == 0
+
+
+class Moody:
+    """A source that changes its format, then raises, then recovers."""
+
+    rate_hz = 24000
+    channels = 1
+    ended = False
+    mood = "fine"
+
+    async def start(self) -> None: ...
+    async def aclose(self) -> None: ...
+
+    def read(self, n: int) -> Pcm:
+        if self.mood == "raise":
+            raise RuntimeError("no sound today")
+        if self.mood == "nan":
+            return np.full((n, self.channels), np.nan, np.float32)
+        square = np.where(np.arange(n) % 40 < 20, 0.3, -0.3).astype(np.float32)
+        return np.repeat(square[:, None], self.channels, axis=1)
+
+
+async def test_a_faulty_source_is_silence_and_one_error_and_the_packets_go_on(
+    realtime_server: RealtimeServer,
+) -> None:
+    source, errors = Moody(), list[str]()
+    async with connected(realtime_server, source=source) as transport:
+        transport.on("error", lambda event: errors.append(f"{event.source}: {event.message}"))
+        call = call_of(realtime_server, transport)
+        await hears(call, loud=True)
+        source.rate_hz, source.channels = 44100, 2
+        await asyncio.sleep(0.2)
+        await hears(call, loud=True)
+        assert errors == []
+        source.mood = "raise"
+        await hears(call, loud=False)
+        assert errors == ["source: the source failed and is silent: no sound today"]
+        source.mood = "fine"
+        await hears(call, loud=True)
+        source.mood = "nan"
+        await hears(call, loud=False)
+        sent = transport.stats().packets_sent
+        await asyncio.sleep(0.5)
+        assert transport.stats().packets_sent - sent in range(20, 32)
+        assert transport.status == "connected"
+
+
+async def test_the_end_of_the_source_is_told_and_the_call_goes_on(realtime_server: RealtimeServer) -> None:
+    async with connected(realtime_server, source=ToneSource(seconds=0.2)) as transport:
+        await transport.wait_for("source_ended", timeout=5)
+        sent = transport.stats().packets_sent
+        await asyncio.sleep(0.3)
+        assert transport.stats().packets_sent - sent >= 10
+        assert transport.status == "connected"
+
+
+class Heard:
+    """What a callback sink was given."""
+
+    def __init__(self) -> None:
+        self.blocks: list[Pcm] = []
+
+    def __call__(self, pcm: Pcm) -> None:
+        self.blocks.append(pcm)
+
+    @property
+    def pcm(self) -> Pcm:
+        return np.concatenate(self.blocks) if self.blocks else np.zeros((0, 1), np.float32)
+
+    async def until_loud(self) -> None:
+        await eventually(lambda: level_dbfs(self.pcm[-480:]) > -40, timeout=10)
+
+
+@pytest.mark.parametrize("rate_hz", [24000, 44100, 48000])
+@pytest.mark.parametrize("delay", ["adaptive", "none"])
+async def test_the_voice_reaches_sinks_of_every_kind(rate_hz: int, delay: str) -> None:
+    heard = Heard()
+    async with (
+        RealtimeServer(reply="tone") as server,
+        connected(server, sink=CallbackSink(heard, rate_hz, delay=delay)) as transport,  # type: ignore[arg-type]  # one of the words
+    ):
+        transport.send_message("Beep!")
+        await transport.wait_for("output_audio_buffer.stopped", timeout=15)
+        await asyncio.sleep(0.3)
+    voice = heard.pcm[:, 0]
+    assert heard.blocks[0].shape[1] == 1
+    loud = np.abs(voice) > 0.02
+    first, final = np.flatnonzero(loud)[[0, -1]]
+    assert 0.8 < (final - first) / rate_hz < 1.5
+    start = int(loud.argmax()) + rate_hz // 5
+    piece = voice[start : start + rate_hz // 2]
+    spectrum = np.abs(np.fft.rfft(piece * np.hanning(len(piece))))
+    assert spectrum.argmax() * 2 == pytest.approx(440, abs=4)
+
+
+async def test_interrupt_silences_the_sink_within_sixty_milliseconds_and_without_a_click() -> None:
+    heard, interrupted = Heard(), list[object]()
+    async with (
+        RealtimeServer(reply="tone") as server,
+        connected(server, sink=CallbackSink(heard, 48000, block_ms=10)) as transport,
+    ):
+        transport.on("audio_interrupted", interrupted.append)
+        transport.send_message("Beep!")
+        await heard.until_loud()
+        await asyncio.sleep(0.2)
+        before = len(heard.pcm)
+        transport.interrupt()
+        await asyncio.sleep(0.5)
+        after = heard.pcm[before:, 0]
+        last_audible = int(np.flatnonzero(np.abs(after) > 10 ** (-50 / 20)).max(initial=0))
+        assert last_audible / 48000 < 0.06
+        steps = np.abs(np.diff(heard.pcm[before - 4800 : before + 4800, 0]))
+        assert steps.max() < 0.05  # a tone of 440 Hz at this level moves by 0.03 a sample at most
+        assert len(interrupted) == 1
+
+
+async def test_what_is_sent_and_played_is_told_only_while_somebody_listens(
+    realtime_server: RealtimeServer,
+) -> None:
+    sent, played = list[int](), list[int]()
+
+    def on_sent(event) -> None:  # type: ignore[no-untyped-def]  # the payload under test
+        sent.append(len(event.pcm))
+        assert event.rate_hz == 48000
+
+    async with connected(realtime_server, source=ToneSource()) as transport:
+        transport.on("input_audio", on_sent).on("audio", lambda event: played.append(len(event.pcm)))
+        await asyncio.sleep(0.3)
+        transport.off("input_audio", on_sent)
+        assert set(sent) == {960}
+        count = len(sent)
+        await asyncio.sleep(0.1)
+        assert len(sent) == count
+        assert sum(played) > 0.1 * 48000
+
+
+class BrokenSink:
+    """A sink that cannot start, or raises when it is released."""
+
+    rate_hz = 48000
+
+    def __init__(self, *, start: bool) -> None:
+        self._start = start
+
+    async def start(self, pull: Pull) -> None:
+        if not self._start:
+            raise OSError("the loudspeaker is gone")
+
+    async def aclose(self) -> None:
+        raise OSError("it will not stop")
+
+
+async def test_a_sink_that_cannot_start_leaves_the_old_one(realtime_server: RealtimeServer) -> None:
+    heard = Heard()
+    async with connected(realtime_server, sink=CallbackSink(heard)) as transport:
+        with pytest.raises(OSError, match="the loudspeaker is gone"):
+            await transport.set_sink(BrokenSink(start=False))
+        count = len(heard.blocks)
+        await asyncio.sleep(0.2)
+        assert len(heard.blocks) > count
+
+
+async def test_a_sink_that_fails_in_its_release_is_reported(realtime_server: RealtimeServer) -> None:
+    errors = list[str]()
+    transport = WebRTCTransport(sink=BrokenSink(start=True), base_url=realtime_server.url)
+    transport.on("error", lambda event: errors.append(f"{event.source}: {event.message}"))
+    await transport.connect(api_key="test-key")
+    await transport.close()
+    assert errors == ["sink: the sink failed: it will not stop"]
+    assert transport.status == "disconnected"
