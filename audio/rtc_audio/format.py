@@ -47,10 +47,12 @@ def to_float32(x: NDArray[Any]) -> Pcm:
 
 
 def to_int16(x: NDArray[np.float32]) -> NDArray[np.int16]:
-    """Samples as int16 of the same shape: rounded to nearest, saturated, not dithered. Expects finite samples."""
+    """Samples as int16 of the same shape: rounded to nearest, saturated, not dithered; NaN becomes zero."""
     scaled = np.multiply(x, np.float32(_FULL_SCALE))
     np.rint(scaled, out=scaled)
     np.clip(scaled, -_FULL_SCALE, _FULL_SCALE - 1, out=scaled)
+    if np.isnan(scaled.min(initial=0.0)):
+        scaled[np.isnan(scaled)] = 0.0
     return scaled.astype(np.int16)
 
 

@@ -31,8 +31,8 @@ def test_float32_is_not_copied() -> None:
 
 
 def test_to_int16_rounds_and_saturates() -> None:
-    x = np.array([2.0, -2.0, 1.0, 1.4 / 32768, -1.6 / 32768], np.float32)
-    assert to_int16(x).tolist() == [32767, -32768, 32767, 1, -2]
+    x = np.array([2.0, -2.0, 1.0, 1.4 / 32768, -1.6 / 32768, np.nan, np.inf], np.float32)
+    assert to_int16(x).tolist() == [32767, -32768, 32767, 1, -2, 0, 32767]
 
 
 def test_mixing_keeps_the_level_of_what_is_equal_in_all_channels() -> None:
