@@ -38,23 +38,28 @@ class FileSource:
         self, path: str | os.PathLike[str], *, loop: bool = False, rate_hz: int | None = None
     ) -> None:
         self.path = os.fspath(path)
-        file = AudioFile(self.path)
-        self.rate_hz = file.rate_hz if rate_hz is None else check_rate(rate_hz)
-        self.channels = file.channels
-        self.duration_seconds = file.duration_seconds
-        """Length of one pass as the file states it; None where it does not."""
+        self._loop = loop
+        self._wanted_rate_hz = None if rate_hz is None else check_rate(rate_hz)
+        self._decoding = threading.Lock()  # only ever taken on the worker threads
+        self._end = asyncio.Event()
+        self._job: Future[None] | None = None
         self.failure: Exception | None = None
         """Why the file could not be decoded to its end."""
         self.underruns = 0
         """Reads that got less than they asked for because decoding was late, not because the file had ended."""
-        self._loop = loop
+        self._open(AudioFile(self.path))
+
+    def _open(self, file: AudioFile) -> None:
+        self.rate_hz = file.rate_hz if self._wanted_rate_hz is None else self._wanted_rate_hz
+        self.channels = file.channels
+        self.duration_seconds = file.duration_seconds
+        """Length of one pass as the file states it; None where it does not."""
+        self.failure = None
         self._blocks = self._decode(file)
         self._fifo = BlockFifo(self.channels)
-        self._decoding = threading.Lock()  # only ever taken on the worker threads
         self._decoded = False  # nothing will be added to the fifo any more
         self._closed = False
-        self._job: Future[None] | None = None
-        self._end = asyncio.Event()
+        self._end.clear()
         self._fifo.put(next(self._blocks))
 
     @property
@@ -70,10 +75,11 @@ class FileSource:
     async def start(self) -> None:
         """Decode the first second; returns when it is there or the file has ended. Again: does nothing.
 
-        Cancellation leaves the source usable. Raises AudioFileError after `aclose`.
+        After `aclose` the file is opened anew and begins with its first frame; raises AudioFileError if it cannot be.
+        Cancellation leaves the source usable.
         """
         if self._closed:
-            raise AudioFileError(self.path, "the source has been closed: make a new one")
+            self._open(await asyncio.wrap_future(submit(AudioFile, self.path)))
         if not self._decoded and self._fifo.frames < _START_SECONDS * self.rate_hz:
             self._job = submit(self._decode_ahead, _START_SECONDS)
             await asyncio.shield(asyncio.wrap_future(self._job))
@@ -97,8 +103,7 @@ class FileSource:
         """Stop decoding and close the file; harmless when repeated, completes even when cancelled."""
         self._closed = True
         self._end.set()
-        await asyncio.shield(asyncio.wrap_future(submit(self._close)))
-        self._fifo.clear()
+        await asyncio.shield(asyncio.wrap_future(submit(self._close, self._blocks)))
 
     def _keep_ahead(self) -> None:
         low = self._fifo.frames < _AHEAD_SECONDS / 2 * self.rate_hz
@@ -118,9 +123,9 @@ class FileSource:
                 self.failure = exc
                 self._decoded = True
 
-    def _close(self) -> None:
+    def _close(self, blocks: Generator[Pcm, None, None]) -> None:
         with self._decoding:
-            self._blocks.close()
+            blocks.close()
 
     def _decode(self, file: AudioFile) -> Generator[Pcm, None, None]:
         """All passes over the file as one stream at `rate_hz`; a pass decodes afresh, so that all are equal."""

@@ -37,7 +37,10 @@ class AudioSource(Protocol):
         ...
 
     async def start(self) -> None:
-        """Get ready to be read; a second call does nothing. Raises when the source cannot be opened."""
+        """Get ready to be read, also again after `aclose`; a second call does nothing.
+
+        Raises when the source cannot be opened.
+        """
         ...
 
     def read(self, n: int, /) -> Pcm:

@@ -134,6 +134,5 @@ class PushSource:
         return self._fifo.take(n)
 
     async def aclose(self) -> None:
-        """Drop what waits and end."""
-        self.end()
+        """Drop what waits; pushing goes on to work, for the next call."""
         self.clear()

@@ -211,7 +211,7 @@ async def test_a_truncated_file_plays_what_is_there(tmp_path: Path) -> None:
     assert len(await read_all(FileSource(path))) == 8000
 
 
-async def test_a_closed_source_is_at_its_end(tmp_path: Path) -> None:
+async def test_a_closed_source_is_at_its_end_and_may_begin_again(tmp_path: Path) -> None:
     path = write_wav(tmp_path / "a.wav", tone(2.0, 8000), 8000)
     source = FileSource(path)
     await source.start()
@@ -222,7 +222,11 @@ async def test_a_closed_source_is_at_its_end(tmp_path: Path) -> None:
     await source.aclose()
     assert source.ended
     assert len(source.read(100)) == 0
-    with pytest.raises(AudioFileError, match=r"a\.wav: the source has been closed: make a new one$"):
+    assert len(await read_all(source)) == 16000
+    assert source.position_seconds == 2.0
+    await source.aclose()
+    path.unlink()
+    with pytest.raises(AudioFileError, match=r"^cannot read .*a\.wav: no such file$"):
         await source.start()
 
 

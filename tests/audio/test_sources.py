@@ -90,7 +90,9 @@ async def test_clear_and_close_drop_what_waits() -> None:
     source.push(np.zeros((10, 2), np.float32))
     await source.aclose()
     await source.aclose()
-    assert source.ended
+    assert source.buffered_seconds == 0
+    await source.start()
+    assert source.push(np.zeros((10, 2), np.float32)) == 10
 
 
 def test_one_other_thread_may_push() -> None:
