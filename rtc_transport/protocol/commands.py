@@ -90,7 +90,9 @@ class Commands:
         """Queues an image, an address or a data URL, as a user message."""
         return self._submit([messages.image_event(image)], self._automatic(trigger_response))
 
-    def send_audio(self, audio: bytes, *, commit: bool = False, source_active: bool = False) -> list[Effect]:
+    def send_audio(
+        self, audio: bytes | bytearray | memoryview, *, commit: bool = False, source_active: bool = False
+    ) -> list[Effect]:
         """Queues raw audio in the session's input format, and its commit if asked.
 
         `source_active` says that an unmuted source fills the same buffer: that is warned of, once a connection.

@@ -19,9 +19,14 @@ def part(value: Any, *path: str) -> dict[str, Any]:
 
 
 def text(value: Mapping[str, Any], key: str) -> str:
-    """The string at `key`, an empty one if there is none."""
+    """The string at `key`, an empty one if there is none; halves of surrogate pairs, which JSON can say, are replaced.
+
+    So what is said back (ids) can be written again.
+    """
     found = value.get(key)
-    return found if isinstance(found, str) else ""
+    if not isinstance(found, str):
+        return ""
+    return found if found.isascii() else found.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def index(value: Mapping[str, Any], key: str) -> int:

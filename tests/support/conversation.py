@@ -92,5 +92,7 @@ def names(effects: Iterable[Effect]) -> list[str]:
 def outcomes(effects: Iterable[Effect]) -> dict[str, Any]:
     """Of the requests that were resolved: the response, or the error."""
     return {
-        effect.request_id: effect.response or effect.error for effect in effects if isinstance(effect, Resolve)
+        effect.request_id: effect.response or effect.error
+        for effect in effects
+        if isinstance(effect, Resolve)
     }

@@ -222,9 +222,9 @@ def test_a_snapshot_does_not_change() -> None:
     add(record, "b")
     assert [item.id for item in before] == ["a"]
     with pytest.raises(ValidationError, match="frozen"):
-        before[0].id = "x"
+        before[0].id = "x"  # type: ignore[misc]  # what is tested
     with pytest.raises(dataclasses.FrozenInstanceError):
-        HistoryLimits().max_items = 3  # type: ignore[misc] - that is what is tested
+        HistoryLimits().max_items = 3  # type: ignore[misc]  # what is tested
 
 
 def test_audio_is_dropped_on_request_and_its_transcript_kept() -> None:

@@ -85,7 +85,8 @@ def test_a_full_queue_says_so_and_keeps_what_it_has() -> None:
     for each in two:
         outbox.put(each)
     with pytest.raises(
-        SendQueueFull, match=r"^2 events of \d+ bytes are queued, the limits are 2 events and 16777216 bytes: "
+        SendQueueFull,
+        match=r"^2 events of \d+ bytes are queued, the limits are 2 events and 16777216 bytes: ",
     ):
         outbox.check([message("session.update", 3)])
     assert outbox.queued_events == 2
@@ -118,7 +119,7 @@ def test_an_event_over_the_peers_limit_is_refused_with_size_and_limit() -> None:
     outbox = released()
     outbox.set_limit(100)
     outbox.check([encode({"type": "t", "item": "x" * 78})])  # exactly 100 bytes
-    with pytest.raises(EventTooLarge, match="^the event has 101 bytes, the peer takes 100: ") as caught:
+    with pytest.raises(EventTooLarge, match=r"^the event has 101 bytes, the peer takes 100: ") as caught:
         outbox.check([encode({"type": "t", "item": "x" * 79})])
     assert (caught.value.size, caught.value.limit) == (101, 100)
 
@@ -185,5 +186,5 @@ def test_what_is_no_event_is_refused_in_one_line(event: dict[str, Any], text: st
 def test_a_cycle_is_refused() -> None:
     event: dict[str, Any] = {"type": "x"}
     event["self"] = event
-    with pytest.raises(ValueError, match="^x cannot be written as JSON: Circular"):
+    with pytest.raises(ValueError, match=r"^x cannot be written as JSON: Circular"):
         encode(event)

@@ -54,9 +54,7 @@ def test_the_end_of_the_audio_frees_nothing() -> None:
     call.core.request_response()
     call.respond("r1", create=call.sent()[0])
     call.core.request_response()
-    call.hear(
-        "response.output_audio.done", response_id="r1", item_id="i1", output_index=0, content_index=0
-    )
+    call.hear("response.output_audio.done", response_id="r1", item_id="i1", output_index=0, content_index=0)
     assert call.sent() == []
 
 
