@@ -11,9 +11,10 @@ import numpy as np
 
 WINDOW = 500  # packets that are looked back on
 LEARNING = WINDOW // 2  # packets until the start allowance is given up
-START_SECONDS = 0.0205  # room for one packet of FEC
+START_SECONDS = 0.022  # room for one packet of FEC
 MARGIN_SECONDS = 0.0005
 BURST_WEIGHT = 0.02  # of a packet that comes right behind another: a stall is one event, not ten
+EVERY = 5  # packets between two looks at the window if each of them was in time
 RECENT = 5  # packets whose fastest is a floor: a step of the delay is believed at once
 RECENT_SECONDS = 0.04  # that they must span
 RESTART_SECONDS = 1.0  # a step this large is another clock, not another path
@@ -61,13 +62,19 @@ class Arrivals:
         at = self._count % WINDOW
         self._offset[at], self._weight[at] = offset, weight
         self._count += 1
+        expected = 0 <= offset - self.base_seconds <= self.target_seconds
+        if not expected or self._count % EVERY == 0 or self._count <= EVERY:
+            self._aim()
+
+    def _aim(self) -> None:
+        """Works the base and the target out anew."""
         used = min(self._count, WINDOW)
-        order = np.argsort(self._offset[:used])
-        offsets, weights = self._offset[order], self._weight[order]
-        later = weights.sum() - np.cumsum(weights)
-        best = int(np.argmin(offsets + self._cost / max(used, LEARNING) * later))
+        order = self._offset[:used].argsort()
+        offsets, upto = self._offset[order], self._weight[order].cumsum()
+        cost = offsets - (self._cost / max(used, LEARNING)) * upto
+        best = float(offsets[cost.argmin()])
         self.base_seconds = float(offsets[0])
-        target = max(float(offsets[best]), self._floor()) - self.base_seconds + MARGIN_SECONDS
+        target = max(best, self._floor()) - self.base_seconds + MARGIN_SECONDS
         if self._count < LEARNING:
             target = max(target, START_SECONDS)
         self.target_seconds = min(target, self._max)

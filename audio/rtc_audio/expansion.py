@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from .tape import Mono
 
 SHORTEST_PERIOD, LONGEST_PERIOD = 0.0025, 0.015  # seconds: voices from 400 down to 67 Hz
+VOICED_FROM, VOICED_SPAN = 0.4, 0.4
 TEMPLATE_SECONDS = 0.010
 FADE_FROM_SECONDS, FADE_SECONDS = 0.020, 0.120  # full level, then down to nothing
 CONTEXT_SECONDS = 0.026  # of sound that an expansion looks at
@@ -52,7 +53,7 @@ class Expansion:
         closing = crossfade(past[-seam:], past[-period - seam : -period], seam)
         self._cycle = np.concatenate((past[-period:-seam], closing))
         self._jump = float(past[-1] - past[-period - 1])
-        self._voiced = min(max((match - 0.4) / 0.4, 0.0), 1.0)
+        self._voiced = min(max((match - VOICED_FROM) / VOICED_SPAN, 0.0), 1.0)
         self._noise = _noise_like(past, rate_hz // 50) * np.float32(np.sqrt(1 - self._voiced**2))
 
     @property

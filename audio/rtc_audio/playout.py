@@ -25,11 +25,15 @@ from .time_scale import energy, lengthen, shorten
 PAST_SECONDS = 0.060
 LATE_COST_SECONDS = {"keep": 60.0, "drop": 20.0}
 EDIT_PAUSE_SECONDS = 0.030  # between two edits of sound, unless the delay is far too long
+PAUSE_SECONDS = 0.1  # silence of this length is no part of a word
+PATIENCE_SECONDS = 2.0  # that a wrong delay waits for silence
 FAST_EDIT_SECONDS = 0.060
 EDIT_SECONDS = 0.027  # of sound that an edit looks at
+MAX_TOLD = 3  # frames in a row whose loss the decoder hears of: it has faded out by then
+FEC_MEMORY_SECONDS = 5.0  # silence has no FEC: its loss tells as much about the next one in speech
 MERGE_SECONDS = 0.005
 FLUSH_SECONDS = 0.008
-STALL_SECONDS, BURST_SECONDS = 0.050, 0.008  # after such a gap, packets in such a succession are one burst
+STALL_SECONDS, BURST_SECONDS = 1.0, 0.008  # after such a gap, packets in such a succession are one burst
 PULL_GAP_SECONDS = 0.1  # pulls this far off their rhythm have begun another one
 PULL_DRIFT = 1e-3  # how fast the earliest pull of a rhythm is forgotten
 
@@ -40,7 +44,10 @@ class Decoder(Protocol):
     Errors are AudioErrors.
     """
 
+    @property
+    def can_conceal(self) -> bool: ...
     def decode(self, payload: bytes) -> Mono: ...
+    def conceal(self, samples: int) -> Mono: ...
     def decode_fec(self, payload: bytes, samples: int) -> Mono: ...
     def has_fec(self, payload: bytes) -> bool: ...
     def frame_samples(self, payload: bytes) -> int: ...
@@ -79,9 +86,12 @@ class PlayoutBuffer:
         self._playing = False
         self._expansion: Expansion | None = None
         self._inserted = 0  # samples expanded since the last frame: delay that was added
+        self._told = 0  # frames since the last one whose loss the decoder knows of
         self._end_ticks = 0  # media time behind the last frame on the tape
+        self._fec_until: float = -math.inf  # media time up to which the stream counts as one with FEC
         self._repaired = -1  # newest packet whose FEC was told to the arrivals
-        self._edited, self._loudest = -math.inf, 1e-4
+        self._edited = self._wrong_since = -math.inf  # the last edit, and since when the delay is not right
+        self._loudest, self._quiet_since = 1e-4, math.inf
         self._pulled, self._early = 0, math.inf  # samples, and when the first of them was due at the earliest
         self._delay = 0.0
         self._played = PlayedSpans()
@@ -97,8 +107,11 @@ class PlayoutBuffer:
             self._packet_counts["malformed"] += 1
             return
         packet = self._queue.insert(sequence, timestamp, samples * self._scale, payload, now)
-        if packet is not None:
-            self._arrivals.packet(packet.offset, now, samples / self._rate_hz)
+        if packet is None:
+            return
+        self._arrivals.packet(packet.offset, now, samples / self._rate_hz)
+        if self._decoder.has_fec(payload):
+            self._fec_until = packet.ticks + FEC_MEMORY_SECONDS * RTP_CLOCK_HZ
 
     def pull(self, count: int, now: float) -> Mono:
         """Exactly `count` samples [frame] to be played from `now` on; silence when there is nothing."""
@@ -177,15 +190,18 @@ class PlayoutBuffer:
 
     def _note_repair(self, packet: Packet) -> bool:
         """Whether FEC brings the frame in front of `packet`; tells the arrivals, once, what delay that takes."""
-        fec = self._decoder.has_fec(packet.payload)
-        if fec and self._repaired != packet.number:
+        if self._repaired != packet.number and packet.ticks < self._fec_until:
             self._repaired = packet.number
             self._arrivals.repairable(packet.offset + packet.duration / RTP_CLOCK_HZ)
-        return fec
+        return self._decoder.has_fec(packet.payload)
 
     def _skip(self) -> None:
-        start = self._queue.next_ticks
+        """Leaves a frame out that an expansion has stood for; if it was lost, the decoder is told now."""
+        start, lost = self._queue.next_ticks, self._packet_counts["lost"]
         duration = self._queue.skip()
+        if self._packet_counts["lost"] > lost and self._told < MAX_TOLD and self._decoder.can_conceal:
+            self._decoder.conceal(self._frame)
+            self._told += 1
         self._played.add(start, start + duration)
         self._inserted = max(0, self._inserted - duration // self._scale)
 
@@ -195,27 +211,36 @@ class PlayoutBuffer:
         """The next frame without its first `cut` samples, and something for what is missing in front of it."""
         missing = (packet.ticks - self._queue.next_ticks) // self._scale if hole else 0
         samples = packet.duration // self._scale
+        gap = max(0, missing - samples) if fec else missing
         try:
+            concealed = self._conceal(gap, samples)
             if fec:
-                pcm, until = self._decoder.decode_fec(packet.payload, samples)[-missing:], packet.ticks
-                missing -= len(pcm)
+                pcm, until = self._decoder.decode_fec(packet.payload, samples)[gap - missing :], packet.ticks
             else:
                 pcm, until = self._decoder.decode(packet.payload), packet.end
         except AudioError:
             return self._queue.drop(packet)
         self._sample_counts["fec" if fec else "decoded"] += len(pcm)
-        self._sample_counts["concealed"] += missing
-        if missing > cut:
+        self._sample_counts["concealed"] += gap
+        if concealed is not None:
+            pcm = np.concatenate((concealed, pcm))[cut:]
+        elif gap > cut:
             before, self._expansion = self._expanding(), None
             self._end_ticks = self._queue.next_ticks
-            pcm = np.concatenate((bridge(before, pcm, missing - cut, self._rate_hz), pcm))
+            pcm = np.concatenate((bridge(before, pcm, gap - cut, self._rate_hz), pcm))
         else:
-            pcm = pcm[cut - missing :]
+            pcm = pcm[cut - gap :]
         self._frame = samples
         self._append(pcm)
         self._played.add(self._queue.next_ticks, until)
         self._queue.use(packet, until=until)
         self._end_ticks = until
+
+    def _conceal(self, gap: int, frame: int) -> Mono | None:
+        """One missing frame by the decoder, which knows best how it went on; None for what is to be bridged."""
+        if not self._decoder.can_conceal or not 0 < gap <= frame:
+            return None
+        return self._decoder.conceal(gap)
 
     def _append(self, pcm: Mono) -> None:
         """Puts sound on the tape, merged with what has stood for it."""
@@ -225,7 +250,7 @@ class PlayoutBuffer:
             pcm = crossfade(np.zeros(merge, np.float32), pcm, merge)
         elif torn or self._expansion is not None:
             pcm = crossfade(self._expanding().take(merge), pcm, merge)
-        self._expansion, self._inserted, self._playing = None, 0, True
+        self._expansion, self._inserted, self._told, self._playing = None, 0, 0, True
         self._tape.append(pcm)
 
     def _expanding(self) -> Expansion:
@@ -249,6 +274,8 @@ class PlayoutBuffer:
     def _edit(self, block: int, now: float) -> None:
         """Brings the delay nearer to the target, unheard."""
         excess = self._excess(block, now)
+        if excess == 0:
+            self._wrong_since = now
         if excess == 0 or self._expansion is not None or not self._playing:
             return
         while excess > 0 and len(self._tape) < EDIT_SECONDS * self._rate_hz and self._contiguous():
@@ -256,7 +283,11 @@ class PlayoutBuffer:
         level = energy(self._tape.ready)
         self._loudest = max(level, self._loudest * 0.999)
         quiet = level < max(1e-5, self._loudest * 1e-4)
-        if quiet or now - self._edited >= EDIT_PAUSE_SECONDS or excess > FAST_EDIT_SECONDS * self._rate_hz:
+        if not quiet:
+            self._quiet_since = now
+        waited = now - self._wrong_since >= PATIENCE_SECONDS and now - self._edited >= EDIT_PAUSE_SECONDS
+        pause = quiet and now - self._quiet_since >= PAUSE_SECONDS
+        if pause or waited or excess > FAST_EDIT_SECONDS * self._rate_hz:
             self._scale_time(excess, block, now, quiet=quiet)
 
     def _contiguous(self) -> bool:
