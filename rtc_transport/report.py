@@ -1,4 +1,4 @@
-"""One picture of a call: both voices on one time axis, turns, mute and interrupt marks, the playout delay.
+"""One picture of a call: both voices on one time axis, turns, mute and interrupt marks, delays.
 
 Needs matplotlib (the extra ``plots``), which is imported on use.
 """
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 COLOURS: dict[Lane, str] = {"user": "#2f6db5", "model": "#cf6a1e"}
 NAMES: dict[Lane, str] = {"user": "you", "model": "model"}
+DELAYS = {"playout": "#2b2f36", "round trip": "#2a8a6e", "jitter": "#8a5fbf"}
+"""What is drawn of `trace.Delays`, in its order."""
+
 ALARM, INK, FAINT, GRID = "#b3261e", "#2b2f36", "#7a828e", "#e6e9ed"
 
 
@@ -62,7 +65,7 @@ def _draw(figure: "Figure", trace: CallTrace, title: str, subtitle: str) -> None
     _draw_turns({"user": user, "model": model}, trace, end)
     _draw_marks(user, model, trace, end)
     _draw_latencies(user, model, trace)
-    _draw_delay(delay, trace)
+    _draw_delays(delay, trace)
     delay.set_xlim(0, end * 1.005)
     delay.xaxis.get_major_locator().set_params(nbins=16, steps=[1, 2, 5, 10])
     delay.set_xlabel("seconds since the connect began", color=INK)
@@ -127,17 +130,21 @@ def _draw_latencies(user: "Axes", model: "Axes", trace: CallTrace) -> None:
             axes.axvline(spoken, color=INK, linewidth=0.8, linestyle=(0, (1, 2)))
 
 
-def _draw_delay(axes: "Axes", trace: CallTrace) -> None:
-    axes.set_ylabel("playout\ndelay, ms", fontsize=9, color=INK)
+def _draw_delays(axes: "Axes", trace: CallTrace) -> None:
+    axes.set_ylabel("delay, ms", fontsize=9, color=INK)
     axes.grid(axis="y", color=GRID, linewidth=0.8)
-    if not trace.delays_ms:
-        axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", va="center", color=FAINT)
-        axes.set_yticks([])
-        return
-    time, delay_ms = np.array(trace.delays_ms).T
-    axes.plot(time, delay_ms, color=INK, linewidth=1.2)
-    axes.fill_between(time, 0, delay_ms, color=INK, alpha=0.07, linewidth=0)
-    axes.set_ylim(0, max(60.0, 1.2 * float(delay_ms.max())))
+    table = np.array(trace.delays, dtype=np.float64).reshape(-1, 1 + len(DELAYS))
+    largest = 10.0
+    for column, (name, colour) in enumerate(DELAYS.items(), start=1):
+        known = table[np.isfinite(table[:, column]) & (table[:, column] > 0)]
+        if len(known):
+            axes.plot(known[:, 0], known[:, column], color=colour, linewidth=1.4, label=name)
+            largest = max(largest, float(known[:, column].max()))
+    axes.set_ylim(0, 1.35 * largest)
+    if axes.lines:
+        axes.legend(
+            loc="upper right", ncols=3, frameon=False, fontsize=8.5, labelcolor="linecolor", handlelength=0
+        )
 
 
 def _label(

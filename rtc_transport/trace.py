@@ -5,7 +5,8 @@ Pure: times are arguments, in seconds since the connect began. `report.draw_call
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from math import nan
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,6 +106,18 @@ class Turn:
     cut: bool = False
 
 
+class Delays(NamedTuple):
+    """What delays the voice at a moment; NaN where nothing is known."""
+
+    seconds: float
+    playout_ms: float = nan
+    """How long sound waits between its arrival and its playing."""
+    round_trip_ms: float = nan
+    """There and back over the network."""
+    jitter_ms: float = nan
+    """How unevenly packets arrive (RFC 3550)."""
+
+
 @dataclass
 class CallTrace:
     """What the picture needs, collected while the call runs; bounded."""
@@ -112,18 +125,18 @@ class CallTrace:
     sent: Peaks = field(default_factory=Peaks)
     heard: Peaks = field(default_factory=Peaks)
     events: list[TimedEvent] = field(default_factory=list)
-    delays_ms: list[tuple[float, float]] = field(default_factory=list)
+    delays: list[Delays] = field(default_factory=list)
 
     def add_event(self, timed: TimedEvent) -> None:
         """Keeps the event if the picture shows its type."""
         if timed.type in DRAWN and len(self.events) < MAX_POINTS:
             self.events.append(timed)
 
-    def add_delay(self, seconds: float, delay_ms: float) -> None:
-        """Keeps how long the voice waits in the playout buffer at this moment."""
-        if len(self.delays_ms) >= MAX_POINTS:
-            del self.delays_ms[::2]
-        self.delays_ms.append((seconds, delay_ms))
+    def add_delays(self, delays: Delays) -> None:
+        """Keeps the delays of a moment; when there are too many, every other one goes."""
+        if len(self.delays) >= MAX_POINTS:
+            del self.delays[1::2]
+        self.delays.append(delays)
 
     @property
     def seconds(self) -> float:

@@ -59,7 +59,9 @@ async def run_call(options: CallOptions, *, json_output: bool = False) -> int:
     async with AsyncExitStack() as files:
         source = FileSource(options.input)
         files.push_async_callback(source.aclose)
-        sink = FileSink(options.output)
+        sink = FileSink(
+            options.output, delay="none"
+        )  # a file needs no playout buffer, and keeps the timing as sent
         files.push_async_callback(sink.aclose)
         log = open_events(options.events) if options.events is not None else None
         if log is not None:

@@ -3,12 +3,13 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import asdict
+from math import nan
 from typing import Any
 
 from rtc_transport.events import EventModel
 from rtc_transport.events.transport import Audio, ClientEventSent, InputAudio, TransportEvent
 from rtc_transport.stats import CallStats
-from rtc_transport.trace import CallTrace, Direction, TimedEvent, turns
+from rtc_transport.trace import CallTrace, Delays, Direction, TimedEvent, turns
 from rtc_transport.webrtc import WebRTCTransport
 
 from .ending import EndOfCall
@@ -59,7 +60,8 @@ class CallRecord:
     def take(self, stats: CallStats) -> None:
         """Keeps the latest numbers."""
         self.stats = stats
-        self.trace.add_delay(self.seconds, stats.playout_delay_ms)
+        round_trip_ms = nan if stats.rtt_ms is None else stats.rtt_ms
+        self.trace.add_delays(Delays(self.seconds, stats.playout_delay_ms, round_trip_ms, stats.jitter_ms))
 
     def numbers(self) -> dict[str, Any]:
         """The latest numbers for JSON, without the stages of the connect."""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rtc_transport.report import ReportError, draw_call, require_matplotlib
-from rtc_transport.trace import CallTrace, TimedEvent
+from rtc_transport.trace import CallTrace, Delays, TimedEvent
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -28,8 +28,8 @@ def trace_of_a_call() -> CallTrace:
     ]:
         trace.add_event(TimedEvent(at, "received", {"type": type_}))
     trace.add_event(TimedEvent(2.7, "transport", {"type": "mute_change", "muted": True}))
-    trace.add_delay(0.5, 31.0)
-    trace.add_delay(2.5, 45.0)
+    trace.add_delays(Delays(0.5, 31.0, jitter_ms=2.0))
+    trace.add_delays(Delays(2.5, 45.0, 12.0, 3.0))
     return trace
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from rtc_transport.trace import CallTrace, Peaks, TimedEvent, latencies, muted_spans, turns
+from rtc_transport.trace import CallTrace, Delays, Peaks, TimedEvent, latencies, muted_spans, turns
 
 RATE_HZ = 24_000
 
@@ -49,9 +49,10 @@ def test_peaks_stay_bounded_and_lose_no_extreme() -> None:
 def test_a_delay_trace_of_any_length_stays_bounded_and_spans_the_call() -> None:
     trace = CallTrace()
     for tick in range(100_000):
-        trace.add_delay(tick / 10, 30.0)
-    assert len(trace.delays_ms) <= 20_000
-    assert trace.delays_ms[-1][0] == pytest.approx(9999.9)
+        trace.add_delays(Delays(tick / 10, 30.0))
+    assert len(trace.delays) <= 20_000
+    assert trace.delays[0].seconds < 5
+    assert trace.delays[-1].seconds == pytest.approx(9999.9)
 
 
 def test_only_events_that_are_drawn_are_kept() -> None:
