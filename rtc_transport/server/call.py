@@ -5,14 +5,15 @@ import json
 import logging
 import re
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
 from rtc_transport.channel import ControlChannel
-from rtc_transport.errors import ConnectError, NotConnectedError
+from rtc_transport.errors import NotConnectedError
 from rtc_transport.internals import wrap_sending
 from rtc_transport.peer import Peer, PeerEvents
 from rtc_transport.sdp import describe
@@ -32,6 +33,7 @@ CONNECT_SECONDS = 30.0
 """An answered call whose channel is not open by then is given up."""
 DRAIN_SECONDS = 0.5
 MAX_LOGGED = 5000
+MAX_LOGGED_BYTES = 32 << 20
 MAX_QUEUED = 10_000
 MAX_MESSAGE_SIZE = 262_144
 """What our answers allow a message to be; browsers have the same limit."""
@@ -69,8 +71,10 @@ class Call:
         on_event: Callable[[LoggedEvent], None],
     ) -> None:
         self.id = call_id
-        self.events: deque[LoggedEvent] = deque(maxlen=MAX_LOGGED)
-        """Everything both sides have sent; the oldest go first."""
+        self.events: deque[LoggedEvent] = deque()
+        """What both sides have sent, 5000 events and 32 MiB at most: the oldest are dropped."""
+        self._event_sizes: deque[int] = deque()
+        self._logged_bytes = 0
         self.ended: str | None = None
         """Why the call is over."""
         self._make_session = make_session
@@ -84,7 +88,6 @@ class Call:
         self._last_words_at: float | None = None
         self._outbox: deque[str] = deque()
         self._channel: ControlChannel | None = None
-        self._ending = asyncio.Event()
         self._changed = asyncio.Event()
         self._opus = replace(opus, rate_hz=RATE_HZ)
         self._hearing = Hearing(self._hear)
@@ -141,15 +144,12 @@ class Call:
     async def run(self) -> None:
         """Keeps the call going until it ends; closes everything, also when cancelled."""
         try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                await self._peer.opened()
-            while not self._ending.is_set():
-                self._step()
+            while self.ended is None:
+                if self._opened_at is None:
+                    self._check_connecting()
+                else:
+                    self._step(self._loop.time() - self._opened_at)
                 await asyncio.sleep(TICK_SECONDS)
-        except ConnectError as error:
-            self.end(error.reason)
-        except TimeoutError:
-            self.end("the client did not connect")
         finally:
             await self.close()
 
@@ -157,7 +157,6 @@ class Call:
         """Lets `run` come to its end."""
         if self.ended is None and not self._channel_was_closed_here(reason):
             self.ended = reason
-            self._ending.set()
             self._log("call", {"type": "call.ended", "reason": reason})
 
     async def close(self) -> None:
@@ -165,6 +164,7 @@ class Call:
         self.end("the server closed the call")
         if self._channel is not None:
             self._channel.close()
+        self._session = None  # with its conversation: ended calls are kept for a while
         await self._peer.close()
 
     def _channel_was_closed_here(self, reason: str) -> bool:
@@ -176,13 +176,19 @@ class Call:
 
     # ---- one step of 20 ms
 
-    def _step(self) -> None:
+    def _check_connecting(self) -> None:
+        if self._peer.connection.connectionState in ("closed", "failed"):
+            self.end(f"the client did not connect: failed at stage {self._peer.progress.stage}")
+        elif self._loop.time() - self._started_at > CONNECT_SECONDS:
+            self.end(f"the client did not connect within {CONNECT_SECONDS:g} s")
+
+    def _step(self, seconds: float) -> None:
+        """`seconds` since the channel opened."""
         assert self._session is not None, "there is a session since the answer"
         now = self._loop.time()
         self._hearing.tick(now)
         self._session.tick(now)
         self._flush()
-        seconds = self._clock() or 0.0
         if self._peer.connection.connectionState in ("closed", "failed"):
             self.end("the connection is gone")
         if self._session.ended is not None and self._drained(now):
@@ -198,6 +204,15 @@ class Call:
         if self._last_words_at is None:
             self._last_words_at = now
         return now - self._last_words_at >= DRAIN_SECONDS
+
+    @contextmanager
+    def _guard(self) -> Iterator[None]:
+        """aiortc calls us here, and would not survive an exception: a fault of ours ends this call only."""
+        try:
+            yield
+        except Exception:
+            logger.exception("call %s failed", self.id)
+            self.end("the server failed")
 
     # ---- the channel
 
@@ -216,9 +231,10 @@ class Call:
     def _on_message(self, message: str | bytes) -> None:
         if self._session is None or self.ended is not None:
             return
-        self._log("client", _shown(message))
-        self._session.receive(message, self._loop.time())
-        self._flush()
+        self._log("client", _shown(message), len(message))
+        with self._guard():
+            self._session.receive(message, self._loop.time())
+            self._flush()
 
     def _flush(self) -> None:
         assert self._session is not None, "there is a session since the answer"
@@ -246,7 +262,7 @@ class Call:
         if len(self._outbox) >= MAX_QUEUED:
             self.end("the client does not take its events")
             return
-        self._log("server", event)
+        self._log("server", event, size)
         self._outbox.append(text)
 
     def _next_message(self) -> str | None:
@@ -256,8 +272,9 @@ class Call:
 
     def _hear(self, pcm: Mono, now: float) -> None:
         if self._session is not None and self.ended is None:
-            self._session.hear(pcm, now)
-            self._flush()
+            with self._guard():
+                self._session.hear(pcm, now)
+                self._flush()
 
     def _speak(self, count: int) -> Mono | None:
         if self._session is None:
@@ -265,9 +282,14 @@ class Call:
         pcm, silent = self._session.speak(count), not self._session.speaking
         return None if self._pause and silent and not pcm.any() else pcm
 
-    def _log(self, sender: Sender, event: Mapping[str, Any]) -> None:
+    def _log(self, sender: Sender, event: Mapping[str, Any], size: int = 0) -> None:
         logged = LoggedEvent(self.id, self._loop.time() - self._started_at, sender, event)
         self.events.append(logged)
+        self._event_sizes.append(size)
+        self._logged_bytes += size
+        while len(self.events) > MAX_LOGGED or self._logged_bytes > MAX_LOGGED_BYTES:
+            self.events.popleft()
+            self._logged_bytes -= self._event_sizes.popleft()
         self._changed.set()
         try:
             self._on_event(logged)

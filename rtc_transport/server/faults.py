@@ -61,14 +61,14 @@ class Faults:
 
     def wire(self, clock: Callable[[], float | None]) -> Callable[[Send], Send]:
         """Wraps the function that sends datagrams; `clock` gives seconds since the channel opened, None before."""
-        random_ = random.Random(self.seed)
+        sound, control = random.Random(self.seed), random.Random(self.seed)
 
         def drops(datagram: bytes) -> bool:
             if is_rtp(datagram):
-                return random_.random() < self.loss or self._stalled(clock())
+                return sound.random() < self.loss or self._stalled(clock())
             if is_dtls(datagram):
                 sctp = datagram[0] == _DTLS_APPLICATION_DATA
-                lost = sctp and (self.never_open or random_.random() < self.control_loss)
+                lost = sctp and (self.never_open or control.random() < self.control_loss)
                 return lost or self._stalled(clock())
             return self._stalled(clock())
 

@@ -12,7 +12,7 @@ from rtc_audio.resampler import StreamResampler
 from .vad import RATE_HZ
 from .voice import Mono
 
-KEPT_SECONDS = 120
+KEPT_SECONDS = 60
 
 
 class Hearing:
@@ -54,7 +54,7 @@ class Hearing:
             self._take(piece[0], now)
 
     def kept(self) -> Mono:
-        """What was heard in the last two minutes."""
+        """What was heard in the last minute."""
         return np.concatenate([np.zeros(0, np.float32), *self._kept])
 
     def _take(self, pcm: Mono, now: float) -> None:

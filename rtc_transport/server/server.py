@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("rtc_transport.server")
 
-KEPT_ENDED_CALLS = 50
+KEPT_ENDED_CALLS = 10
 _LOOPBACK_HOSTS = ("localhost", "::1", "127.")
 _ECHOED_FIELDS = ("id", "object", "expires_at", "client_secret")
 """What a session object has when it comes from the service, and is no setting."""
@@ -99,7 +99,7 @@ class RealtimeServer:
 
     @property
     def calls(self) -> Mapping[str, Call]:
-        """The calls by id in the order they came: those under way and the last fifty that ended."""
+        """The calls by id in the order they came: those under way and the last ten that ended."""
         return MappingProxyType(self._calls)
 
     async def start(self) -> None:
@@ -130,12 +130,7 @@ class RealtimeServer:
             await asyncio.Event().wait()
         await asyncio.sleep(self._faults.answer_delay_seconds)
         if self._closed or len(self._tasks) >= self._max_calls:
-            raise CallRejected(
-                "The server takes no more calls.",
-                code="rate_limit_exceeded",
-                status=429,
-                type="rate_limit_error",
-            )
+            raise _no_more_calls()
         call = self._make_call(session)
         try:
             answer = await call.answer(offer_sdp)
@@ -147,6 +142,9 @@ class RealtimeServer:
         except BaseException:  # cancelled, or a crash that becomes a 500: nothing stays open
             await call.close()
             raise
+        if self._closed:  # meanwhile
+            await call.close()
+            raise _no_more_calls()
         self._adopt(call)
         return call.id, answer
 
@@ -214,6 +212,11 @@ class RealtimeServer:
         ended = [call_id for call_id in self._calls if call_id not in self._tasks]
         for call_id in ended[:-KEPT_ENDED_CALLS]:
             del self._calls[call_id]
+
+
+def _no_more_calls() -> CallRejected:
+    message = "The server takes no more calls."
+    return CallRejected(message, code="rate_limit_exceeded", status=429, type="rate_limit_error")
 
 
 def _reply(reply: Reply | str | Path) -> Reply:
