@@ -16,10 +16,8 @@ import json
 import random
 import resource
 import statistics
-import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import av
@@ -32,9 +30,6 @@ from aiortc import (
     RTCSessionDescription,
 )
 from aiortc.mediastreams import MediaStreamError
-
-for room in ("", "audio", "signaling"):
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / room))
 
 from rtc_audio.pacer import PacedPull
 from rtc_transport.internals import gather_loopback, wrap_sending
@@ -188,7 +183,7 @@ async def stock_pair() -> Pair:
     await right.setRemoteDescription(RTCSessionDescription(left.localDescription.sdp, "offer"))
     await right.setLocalDescription(await right.createAnswer())
     await left.setRemoteDescription(RTCSessionDescription(right.localDescription.sdp, "answer"))
-    while not left.connectionState == right.connectionState == "connected":
+    while not left.connectionState == right.connectionState == "connected":  # noqa: ASYNC110 - stock aiortc, as is
         await asyncio.sleep(0.005)
 
     async def close() -> None:
@@ -279,9 +274,7 @@ async def measure_loss(kind: str, seconds: float, percent: float) -> dict[str, f
     drop(pair, lambda _: generator.random() < percent / 100)
     samples, began = pair.forth.samples, asyncio.get_running_loop().time()
     await asyncio.sleep(seconds)
-    missing = 1 - (pair.forth.samples - samples) / (
-        (asyncio.get_running_loop().time() - began) * RATE_HZ
-    )
+    missing = 1 - (pair.forth.samples - samples) / ((asyncio.get_running_loop().time() - began) * RATE_HZ)
     await pair.close()
     return {"missing": max(0.0, missing)}
 

@@ -24,7 +24,8 @@ def tone(hz: float = 440.0, rate_hz: int = 48000, level: float = 0.3) -> ReadFra
         nonlocal position
         at = np.arange(position, position + count)
         position += count
-        return (level * np.sin(2 * np.pi * hz / rate_hz * at)).astype(np.float32)
+        pcm: NDArray[np.float32] = (level * np.sin(2 * np.pi * hz / rate_hz * at)).astype(np.float32)
+        return pcm
 
     return read
 

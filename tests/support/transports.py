@@ -1,6 +1,7 @@
 """Transports connected to the embedded server, and what tests ask about sound."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -44,7 +45,7 @@ def types_of(call: Call, sender: str) -> list[str]:
 def level_dbfs(pcm: NDArray[np.float32]) -> float:
     """RMS in dBFS; -120 for nothing."""
     rms = float(np.sqrt(np.mean(np.square(pcm, dtype=np.float64)))) if pcm.size else 0.0
-    return 20 * np.log10(max(rms, 1e-6))
+    return 20 * math.log10(max(rms, 1e-6))
 
 
 async def eventually(holds: Callable[[], bool], timeout: float = 5) -> None:

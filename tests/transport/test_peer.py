@@ -142,6 +142,7 @@ async def test_a_text_message_that_is_not_utf8_arrives_as_bytes_and_the_call_goe
     async with connected_pair() as (client, server):
         channel = client.peer.channel
         assert channel is not None
+        assert channel.id is not None
         sctp = client.peer.connection.sctp
         assert sctp is not None
         await sctp._send(channel.id, 51, b"\xff\xfe{")  # what only a faulty peer sends
