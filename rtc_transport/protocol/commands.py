@@ -18,7 +18,7 @@ from rtc_transport.session import SessionConfig, check_update
 from . import messages
 from .configuration import Configuration
 from .effects import Effect, Emit, Playback, Resolve, deeds_first
-from .fields import part
+from .fields import part, text
 from .ids import MAX_ID_LENGTH, IdMaker, random_id
 from .interruption import Interruption
 from .outbox import Message, Outbox, encode
@@ -66,7 +66,7 @@ class Commands:
                 return self._submit(messages.split_append(wire))
             case "response.cancel":
                 effects = self._submit([wire])
-                self._sequencer.cancelled(wire.get("response_id"))
+                self._sequencer.cancelled(text(wire, "response_id") or None)
                 return effects
             case "output_audio_buffer.clear":
                 effects = self._submit([wire])

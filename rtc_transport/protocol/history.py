@@ -79,9 +79,6 @@ class History:
     def __contains__(self, item_id: str) -> bool:
         return item_id in self._entries
 
-    def __len__(self) -> int:
-        return len(self._order)
-
     def get(self, item_id: str) -> Item | None:
         """The item as it is now."""
         entry = self._entries.get(item_id)

@@ -104,11 +104,14 @@ class Incoming(Commands):
             yield from self._interruption.turn_detected(response_id, inbound.now, inbound.playback)
         yield from self._release_request()
 
+    def _content_part(self, inbound: Inbound) -> Iterable[Effect]:
+        is_audio = text(part(inbound.event, "part"), "type") in ("audio", "output_audio")
+        return self._audio_part(inbound) if is_audio else ()
+
     def _audio_part(self, inbound: Inbound) -> Iterable[Effect]:
         event = inbound.event
-        if text(part(event, "part"), "type") in ("audio", "output_audio"):
-            response_id, item_id = text(event, "response_id"), text(event, "item_id")
-            self._interruption.audio_part(response_id, item_id, index(event, "content_index"))
+        response_id, item_id = text(event, "response_id"), text(event, "item_id")
+        self._interruption.audio_part(response_id, item_id, index(event, "content_index"))
         return ()
 
     def _voice_started(self, inbound: Inbound) -> Iterable[Effect]:
@@ -134,7 +137,8 @@ class Incoming(Commands):
         "input_audio_buffer.timeout_triggered": _user_turn,
         "response.created": _response_created,
         "response.done": _response_done,
-        "response.content_part.added": _audio_part,
+        "response.content_part.added": _content_part,
+        "response.output_audio_transcript.delta": _audio_part,
         "output_audio_buffer.started": _voice_started,
         "output_audio_buffer.stopped": _voice_stopped,
         "output_audio_buffer.cleared": _voice_cleared,

@@ -115,8 +115,11 @@ class Interruption:
         return Truncation(*item, _heard_ms(playback)) if item else None
 
     def tick(self, now: float) -> list[Effect]:
-        """Plays incoming audio again if no `cleared` came in time."""
-        return self.resume() if self.deadline is not None and now >= self.deadline else []
+        """Plays incoming audio again if no `cleared` came in time; from then on only the playout says what is heard."""
+        if self.deadline is None or now < self.deadline:
+            return []
+        self._on_air = False
+        return self.resume()
 
     def resume(self) -> list[Effect]:
         """Plays incoming audio again, if it is dropped."""

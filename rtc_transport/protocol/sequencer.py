@@ -167,9 +167,10 @@ class ResponseSequencer:
             self._slot = self.deadline = None
         self._blocked = False
         self._running[response_id] = _Running(request)
-        if len(self._running) > MAX_RUNNING:  # only a server that never ends responses comes here
-            forgotten = self._running.pop(next(iter(self._running)))
-            self._forget(forgotten.request)
+        if len(self._running) > MAX_RUNNING:  # a service that never ends its responses; at most one is ours
+            del self._running[
+                next(each for each, running in self._running.items() if running.request is None)
+            ]
         return (
             request if request is not None and request.cancelled and self._begin_cancel(response_id) else None
         )

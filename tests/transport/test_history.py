@@ -212,6 +212,8 @@ def test_images_and_unknown_items_are_items() -> None:
         {"id": "n", "type": "hologram", "depth": 3},
         {"id": "b", "type": "message", "role": "user", "content": []},
     ]
+    tell(record, "conversation.item.added", item={"id": "f", "type": "function_call", "name": 5, "extra": 1})
+    assert to_wire(record.history.snapshot[-1]) == {"id": "f", "type": "function_call", "name": 5, "extra": 1}
 
 
 def test_a_snapshot_does_not_change() -> None:
@@ -232,6 +234,13 @@ def test_audio_is_dropped_on_request_and_its_transcript_kept() -> None:
     content = [{"type": "input_audio", "audio": "A" * 1000, "transcript": "Hello"}]
     tell(record, "conversation.item.retrieved", item=message("u", content=content))
     assert to_wire(record.history.snapshot[0])["content"] == [{"type": "input_audio", "transcript": "Hello"}]
+
+
+def test_items_without_content_have_no_audio_to_drop() -> None:
+    record = recorder(keep_audio=False)
+    output = {"id": "o", "type": "function_call_output", "call_id": "c", "output": "ok"}
+    tell(record, "conversation.item.added", item=output)
+    assert to_wire(record.history.snapshot[0]) == output
 
 
 def test_items_are_capped_on_request() -> None:

@@ -196,6 +196,19 @@ def test_a_model_of_a_response_create_is_a_request() -> None:
     assert call.core.waiting_requests == 1
 
 
+def test_a_raw_cancel_of_nonsense_is_left_to_the_service() -> None:
+    call = connected()
+    call.respond("r1")
+    call.core.send_event({"type": "response.cancel", "response_id": ["r1"]}, 0.0)
+    assert call.sent() == [{"type": "response.cancel", "response_id": ["r1"]}]
+
+
+def test_a_model_that_json_cannot_say_is_refused() -> None:
+    event = ResponseCreate(response=ResponseParams.model_validate({"extra": object()}))
+    with pytest.raises(ValueError, match=r"^ResponseCreate cannot be written as JSON: "):
+        connected().core.send_event(event, 0.0)
+
+
 def test_the_applications_objects_are_not_changed() -> None:
     call = connected()
     event: dict[str, Any] = {"type": "response.create", "response": {"metadata": {}}}

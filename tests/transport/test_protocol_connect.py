@@ -251,6 +251,7 @@ def test_serials_tell_when_everything_has_left() -> None:
     call.core.send_message("one")
     serial = call.core.last_serial
     assert call.core.holds(serial)
+    assert (call.core.queued_events, call.core.queued_bytes > 100) == (2, True)
     call.sent()
     assert not call.core.holds(serial)
 

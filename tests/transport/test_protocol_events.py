@@ -10,7 +10,7 @@ import pytest
 from rtc_transport.events import SERVER_EVENTS, TRANSPORT_EVENTS, UnknownEvent
 from rtc_transport.events.items import AssistantMessage, UserMessage
 from rtc_transport.protocol.effects import Effect, Playback
-from support.conversation import Scripted, emitted, names
+from support.conversation import Scripted, emitted, names, outcomes
 
 AUDIO = {"response_id": "r1", "item_id": "a", "output_index": 0, "content_index": 0}
 
@@ -258,6 +258,28 @@ def test_an_end_that_does_not_fit_still_ends_the_response() -> None:
 def test_an_error_without_a_message_is_still_one() -> None:
     (report,) = emitted(Scripted().connect().hear("error"), "error")
     assert report.message == "the service reported an error without a message"
+
+
+def test_nothing_grows_with_responses_that_never_end() -> None:
+    call = Scripted().connect()
+    waiter, _ = call.core.request_response()
+    call.respond("ours", create=call.sent()[0])
+    for number in range(1000):
+        response_id = f"r{number}"
+        call.hear("response.created", response={"id": response_id, "conversation_id": None})
+        call.hear("output_audio_buffer.started", response_id=response_id)
+        call.hear("output_audio_buffer.cleared", response_id=response_id)
+        item = {**call_item(), "id": response_id, "call_id": response_id}
+        call.hear("response.output_item.done", response_id=response_id, output_index=0, item=item)
+        call.hear(
+            "response.output_audio_transcript.delta", **{**AUDIO, "response_id": response_id}, delta="x"
+        )
+    core = call.core
+    assert len(core._sequencer.running) <= 32
+    assert max(len(core._interruption._cut), len(core._interruption._items)) <= 64
+    assert len(core._recorder._outside) <= 64
+    assert len(core._dispatcher._called) <= 256
+    assert list(outcomes(call.finish("ours"))) == [waiter]  # whoever waits is not forgotten
 
 
 # Noise

@@ -309,3 +309,32 @@ def test_a_raw_cancel_is_sent_as_it_is_and_not_repeated_by_interrupt() -> None:
     call.core.send_event({"type": "response.cancel"}, 0.0)
     call.interrupt()
     assert call.sent_types() == ["response.cancel", CLEAR]
+
+
+def test_a_service_that_never_answers_a_clear_is_taken_at_the_playouts_word() -> None:
+    call = speaking()
+    call.interrupt()
+    call.playback, call.now = Playback(1000, 1400, playing=False), 11.0
+    call.core.tick(call.now)
+    assert deeds(call.interrupt()) == [StopPlayout(None)]
+
+
+def test_a_transcript_names_the_item_where_no_part_was_announced() -> None:
+    call = Scripted().connect()
+    call.respond("r1")
+    call.hear(
+        "response.output_audio_transcript.delta",
+        response_id="r1",
+        item_id="i1",
+        output_index=0,
+        content_index=0,
+        delta="Hi",
+    )
+    assert deeds(call.hear("output_audio_buffer.started", response_id="r1")) == [MarkVoice("r1", "i1")]
+
+
+def test_a_text_part_is_no_voice() -> None:
+    call = Scripted().connect()
+    part = {"type": "text", "text": ""}
+    call.hear("response.content_part.added", response_id="r1", item_id="i1", content_index=0, part=part)
+    assert deeds(call.hear("output_audio_buffer.started", response_id="r1")) == [MarkVoice("r1", None)]

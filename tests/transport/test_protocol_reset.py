@@ -12,7 +12,6 @@ from rtc_transport.protocol.ids import counting_ids
 from rtc_transport.protocol.reset import reset_events
 from support.conversation import Scripted
 
-
 REMEDY = "audio_as_text=True replays it as its transcript"
 
 

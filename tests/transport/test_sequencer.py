@@ -358,11 +358,13 @@ def test_an_end_without_an_id_ends_what_runs() -> None:
     assert not call.core.response_active
 
 
-def test_an_end_tells_of_a_start_that_was_not_understood() -> None:
+@pytest.mark.parametrize("start", [[], None], ids=["not understood", "never told"])
+def test_an_end_tells_of_a_start_that_was_not_seen(start: Any) -> None:
     call = Scripted().connect()
     waiter, _ = call.core.request_response()
     (create,) = call.sent()
-    call.hear("response.created", response=[])
+    if start is not None:
+        call.hear("response.created", response=start)
     effects = call.hear("response.done", response={"id": "r1", "metadata": create["response"]["metadata"]})
     assert list(outcomes(effects)) == [waiter]
     assert not call.core.response_active
