@@ -173,7 +173,7 @@ def test_memory_does_not_grow() -> None:
     rng = np.random.default_rng(3)
     for pair in ((44100, 48000), (24000, 48000)):
         resampler = StreamResampler(*pair)
-        core: Any = resampler._core
+        core: Any = resampler
         length = core._length
         for count in rng.integers(0, 2000, 1500):
             resampler.push(np.zeros(count, np.float32))
