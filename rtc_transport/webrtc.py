@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from aiortc import RTCIceServer
@@ -33,13 +33,13 @@ HANDLER_GRACE_SECONDS = 0.3
 
 @dataclass(frozen=True)
 class _Wanted:
-    """What connect() was asked for."""
+    """What connect() was asked for, or is to be asked for if nothing else is said."""
 
-    api_key: ApiKey | None
+    api_key: ApiKey | None = field(repr=False)
     model: str
-    url: str | None
-    session: SessionConfig
-    timeout_seconds: float
+    url: str | None = None
+    session: SessionConfig = field(default_factory=SessionConfig)
+    timeout_seconds: float = 15.0
 
 
 class WebRTCTransport(ProtocolShell):
@@ -71,7 +71,8 @@ class WebRTCTransport(ProtocolShell):
         late: Literal["keep", "drop"] = "keep",
     ) -> None:
         super().__init__()
-        self._base_url, self._api_key, self._model = base_url, api_key, model
+        self._base_url = base_url
+        self._defaults = _Wanted(api_key, model or DEFAULT_MODEL)
         self._client = SdpClient(
             base_url=base_url, body=body, headers=headers, http=http, allow_plain_http=allow_plain_http
         )
@@ -104,8 +105,8 @@ class WebRTCTransport(ProtocolShell):
         timeout_seconds: float = 15.0,
     ) -> None:
         config = SessionConfig.coerce(session)
-        chosen = model or config.model or self._model or DEFAULT_MODEL
-        wanted = _Wanted(api_key or self._api_key, chosen, url, config, timeout_seconds)
+        chosen = model or config.model or self._defaults.model
+        wanted = _Wanted(api_key or self._defaults.api_key, chosen, url, config, timeout_seconds)
         if self._closing is not None:
             await asyncio.shield(self._closing)
         if self._status == "connected":
