@@ -91,7 +91,8 @@ def kernel(rate_in: int, rate_out: int, quality: Quality) -> Kernel:
 def _run_length(up: int, down: int) -> int:
     """Outputs of a run: enough for an efficient product, no more, because longer ones only add products with zero."""
     if up < 32:
-        periods = next(k for k in range(1, 17) if k * up >= 16 and k * up % 8 == 0)
+        least = 8 if down >= 3 * up else 16  # long windows: a wider run has more zeros to multiply
+        periods = next(k for k in range(1, 17) if k * up >= least and k * up % 8 == 0)
         return up * max(1, min(periods, 256 // down))
     divisors = [n for n in range(16, 65) if up % n == 0]
     return min(divisors, key=lambda n: abs(math.log(n / 40)), default=32)

@@ -45,7 +45,7 @@ class StreamResampler(RunStream):
             raise UnsupportedFormat(f"dtype {self._dtype}: need float32 or int16")
         super().__init__(kernel(rate_in, rate_out, quality), channels)
         self._int16 = self._dtype == np.int16
-        self._frame_shape = () if channels == 1 else (channels,)
+        self._ndim = 1 if channels == 1 else 2
         self._column = False  # mono comes as [frame, 1]
         self._through = rate_in == rate_out
         self.delay_seconds = 0.0 if self._through else self._kernel.half / rate_in
@@ -53,7 +53,9 @@ class StreamResampler(RunStream):
 
     def push(self, x: NDArray[Any]) -> NDArray[Any]:
         """The next frames, `[frame]` (mono) or `[frame, channel]`; returns what is complete, of the same rank."""
-        usual = x.dtype is self._dtype and x.shape[1:] == self._frame_shape
+        usual = (
+            x.dtype is self._dtype and x.ndim == self._ndim and (x.ndim == 1 or x.shape[1] == self.channels)
+        )
         plan = self._state.get(len(x)) if usual else None
         if plan is None:
             return self._push_unprepared(x)
@@ -68,9 +70,8 @@ class StreamResampler(RunStream):
 
     def flush(self) -> NDArray[Any]:
         """The rest of the stream, of the rank that was pushed; the next push begins a new stream."""
-        rest = self.push(
-            np.zeros((0 if self._through else self._kernel.half, *self._frame_shape), self._dtype)
-        )
+        frames = 0 if self._through else self._kernel.half
+        rest = self.push(np.zeros(frames if self._ndim == 1 else (frames, self.channels), self._dtype))
         self.clear()
         return rest[:, None] if self._column else rest
 
@@ -85,7 +86,7 @@ class StreamResampler(RunStream):
         if self.channels == 1 and x.shape[1:] == (1,):
             self._column = True
             return self.push(x[:, 0])[:, None]
-        if x.shape[1:] != self._frame_shape:
+        if x.ndim != self._ndim or x.shape[1:] not in ((), (self.channels,)):
             raise UnsupportedFormat(
                 f"samples of shape {list(x.shape)} in a resampler for {self.channels} channels"
             )
