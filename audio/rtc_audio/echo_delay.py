@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .echo import Mono
+from .echo_filter import power
 
 ANALYSIS_RATE_HZ = 4000  # enough for the delay, and cheap
 SPAN = (
@@ -59,8 +60,10 @@ class BulkDelay:
         far, near = np.roll(self._blocks, -self._row, axis=1).reshape(2, -1)
         near[:SPAN] = 0  # so that every lag up to SPAN finds all of its far end
         spectrum = np.fft.rfft(far)
-        self._cross = FORGET * self._cross + spectrum.conj() * np.fft.rfft(near)
-        self._power = FORGET * self._power + spectrum.real**2 + spectrum.imag**2
+        self._cross *= FORGET
+        self._cross += spectrum.conj() * np.fft.rfft(near)
+        self._power *= FORGET
+        self._power += power(spectrum)
         floor = 1e-2 * float(self._power.mean()) + 1e-12
         response: NDArray[np.float32] = np.abs(np.fft.irfft(self._cross / (self._power + floor))[:SPAN])
         peak = int(response.argmax())

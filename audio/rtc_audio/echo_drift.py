@@ -7,6 +7,7 @@ from .echo import Mono
 from .echo_line import BEHIND, DelayLine
 
 MAX_DRIFT_PPM = 500.0
+IGNORED_PPM = 3.0  # the filter follows that by itself
 INTERVAL = 50  # blocks of far-end sound between two looks at the path
 SAME_PATH = 0.7  # coherence of two looks, below which the path has changed and nothing can be said
 FIRST_GAIN, LAST_GAIN = (
@@ -53,7 +54,8 @@ class DriftCompensator:
         self._line.write(far)
         n = len(far)
         before = self._delay
-        self._delay = self._limited(before + n * self.drift_ppm * 1e-6)
+        if abs(self.drift_ppm) > IGNORED_PPM:
+            self._delay = self._limited(before + n * self.drift_ppm * 1e-6)
         return self._line.read(self._line.written - n - before, n, 1 - (self._delay - before) / n)
 
     def _limited(self, delay: float) -> float:

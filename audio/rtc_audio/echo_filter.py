@@ -15,7 +15,7 @@ OVERLAP_SAVE_SHARE = (
     0.7  # of the far end's power in the error; half of each block is zero, windowing blurs that
 )
 ERROR_SMOOTHING = np.float32(0.4)  # per frame, of the error's power spectrum
-CONSTRAINED = 5  # one partition in so many is made causal in each frame
+CONSTRAINED = 7  # one partition in so many is made causal in each frame
 TINY = np.float32(1e-10)
 
 
@@ -96,12 +96,12 @@ class EchoPathFilter:
         self._row = (self._row - 1) % partitions
         spectrum = np.fft.rfft(block)
         self._spectra[self._row] = self._spectra[self._row + partitions] = spectrum
-        self._powers[self._row] = self._powers[self._row + partitions] = power(spectrum)
+        counted = OVERLAP_SAVE_SHARE * power(spectrum)
+        self._powers[self._row] = self._powers[self._row + partitions] = counted
 
     def _adapt(self, spectra: NDArray[np.complex64], error: NDArray[np.complex64]) -> None:
         self._error_power += ERROR_SMOOTHING * (power(error) - self._error_power)
         uncertain = self._uncertainty * self._powers[self._row : self._row + len(self.path)]
-        uncertain *= OVERLAP_SAVE_SHARE
         step = self._uncertainty / (uncertain.sum(0) + self._error_power + TINY)
         update = spectra.conj()
         update *= error

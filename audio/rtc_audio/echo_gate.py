@@ -7,7 +7,7 @@ from .levels import Ramp
 
 CLOSED_GAIN = 10 ** (-30 / 20)
 HOLD_BLOCKS = 50  # after the far end's last sound: the longest bulk delay
-ENOUGH_DB = 20.0
+ENOUGH_DB = 22.0
 ENOUGH_BLOCKS = 50  # of far-end sound for which it has to hold
 START_BLOCKS, AGAIN_BLOCKS = 500, 200  # of far-end sound, then the gate opens anyway
 
@@ -42,7 +42,7 @@ class ReturnLoss:
 class StartGate:
     """Takes the microphone down by 30 dB while the far end talks, until the canceller has learnt the echo path.
 
-    That is when half a second of far-end sound in a row went with 20 dB of return loss; or after five seconds of it,
+    That is when half a second of far-end sound in a row went with 22 dB of return loss; or after five seconds of it,
     so that a loudspeaker that cannot be cancelled well does not make a call half-duplex for good.
     """
 

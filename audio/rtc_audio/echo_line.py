@@ -81,9 +81,11 @@ def _bank() -> Mono:
     distance = fraction - (np.arange(TAPS) - BEFORE + 1)
     inside = np.clip(1 - (distance / (TAPS / 2)) ** 2, 0, None)
     bank: NDArray[np.float64] = np.sinc(distance) * np.i0(6 * np.sqrt(inside))
-    return (bank / bank.sum(1, keepdims=True)).astype(np.float32)
+    bank /= bank.sum(1, keepdims=True)
+    return bank.astype(np.float32)
 
 
 @functools.cache
 def _fade(n: int) -> Mono:
-    return np.linspace(0, 1, n, endpoint=False, dtype=np.float32)
+    rising: Mono = np.arange(n, dtype=np.float32) / np.float32(n)
+    return rising

@@ -9,32 +9,38 @@ from .resampler import StreamResampler
 
 JUMP_SECONDS = 0.03  # off by more: the device has stopped in between, or another one plays
 SLIDE = 1e-3  # the most by which reading goes faster or slower
-SLOWEST_GAIN = 2e-3  # of the clock's estimate, per block: 5 s of 10 ms blocks
+SLIDE_SECONDS = (
+    10.0  # time constant of reading: a canceller follows slow changes of the delay, not the stamps' jitter
+)
+ASTRAY_SECONDS = 0.005  # off by more, reading starts over where it should be
+SETTLED = 50  # blocks after which the clocks are known well enough to slide
+SLOWEST_GAIN = 5e-4  # of the clock's estimate, per block: 20 s of 10 ms blocks
 
 
 class StreamClock:
     """When the samples of a stream happen, from time stamps that jitter: position → seconds, a straight line.
 
-    The line is fitted to all blocks at first, then to about the last ten seconds (expanding-memory, then fading-memory
-    alpha-beta filter: E. Brookner, "Tracking and Kalman filtering made easy", 1998).
+    The line is fitted to all blocks at first, then to the last half minute (expanding-memory, then fading-memory
+    alpha-beta filter: E. Brookner, "Tracking and Kalman filtering made easy", 1998). `blocks` counts those since the
+    line began.
     """
 
     def __init__(self, rate_hz: float) -> None:
         self._nominal = 1 / rate_hz
         self.period = self._nominal  # seconds from sample to sample
         self._at = (0.0, 0.0)  # position, seconds
-        self._updates = 0
+        self.blocks = 0
 
     def update(self, position: float, seconds: float) -> bool:
         """The sample at `position` happens at `seconds`; False if that is a jump, with which the line begins anew."""
         predicted = self.seconds(position)
         late = seconds - predicted
-        jump = self._updates > 0 and abs(late) > JUMP_SECONDS
-        if jump or not self._updates:
-            self._at, self._updates = (position, seconds), 1
+        jump = self.blocks > 0 and abs(late) > JUMP_SECONDS
+        if jump or not self.blocks:
+            self._at, self.blocks = (position, seconds), 1
             return not jump
-        n = self._updates
-        self._updates = n + 1
+        n = self.blocks
+        self.blocks = n + 1
         alpha = max(2 * (2 * n + 1) / ((n + 1) * (n + 2)), 2 * SLOWEST_GAIN)
         beta = max(6 / ((n + 1) * (n + 2)), SLOWEST_GAIN**2)
         step = position - self._at[0]
@@ -120,22 +126,19 @@ class FarReference:
 
     def read(self, at_seconds: float, n: int) -> Mono:
         """What sounded while `n` samples were recorded, the first at `at_seconds`; float32 `[n]`."""
-        known = self._near_clock.update(self._read, at_seconds)
-        self.jumps += not known
+        self.jumps += not self._near_clock.update(self._read, at_seconds)
         self._read += n
         if not self._written:
             return np.zeros(n, np.float32)
-        end = self._place(self._near_clock.seconds(self._read))
-        if self._at is None or not known or abs(end - n - self._at) > JUMP_SECONDS * self.rate_hz:
-            self._at = end - n * self._ratio
-        step = min(max(end - self._at, n * (1 - SLIDE)), n * (1 + SLIDE))
-        out = self._line.read(self._at, n, step / n)
-        self._at += step
+        target = self._place(self._near_clock.seconds(self._read)) - n
+        settled = min(self._near_clock.blocks, self._far_clock.blocks) > SETTLED
+        if self._at is None or not settled or abs(target - self._at) > ASTRAY_SECONDS * self.rate_hz:
+            self._at = float(round(target))
+        slide = (target - self._at) / (SLIDE_SECONDS * self.rate_hz)
+        ratio = 1 + min(max(slide, -SLIDE), SLIDE)
+        out = self._line.read(self._at, n, ratio)
+        self._at += n * ratio
         return out
-
-    @property
-    def _ratio(self) -> float:
-        return 1 + self.drift_ppm * 1e-6
 
     def _place(self, seconds: float) -> float:
         """Where in the line that is what has to be read at a time of the near end."""

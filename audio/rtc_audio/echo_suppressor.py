@@ -6,8 +6,8 @@ from .echo import Mono
 from .echo_filter import power
 
 SMOOTHING = 0.3  # of power spectra, per frame
-LEAKAGE_SMOOTHING = 0.03  # per frame: a third of a second
-LEAKAGE_RISE, LEAKAGE_STEP = 1.1, 1e-4  # per frame; a fall is believed at once
+LEAKAGE_SMOOTHING = 0.06  # every other frame: a third of a second
+LEAKAGE_RISE, LEAKAGE_STEP = 1.2, 2e-4  # every other frame; a fall is believed at once
 OVERSUBTRACTION, OVERSUBTRACTION_ALONE = 2.0, 8.0  # always; and on top where nothing but echo is left
 FLOOR = 0.02  # least gain
 ATTACK, RELEASE = 0.6, 0.3  # of the gain, per frame
@@ -43,6 +43,7 @@ class ResidualSuppressor:
         self._leakage[:] = 0.1
         self._gain[:] = 1
         self.leakage = 0.1
+        self._learning = False
 
     def process(self, error: Mono, echo: Mono) -> Mono:
         """The error of one frame ago without the echo still in it; blocks of exactly `frame` samples."""
@@ -53,7 +54,9 @@ class ResidualSuppressor:
         spectra = np.fft.rfft(self._history * self._window, axis=1)
         powers = power(spectra)
         self._powers += SMOOTHING * (powers - self._powers)
-        self._learn(powers)
+        self._learning = not self._learning
+        if self._learning:
+            self._learn(powers)
         self._update_gain()
         shaped = np.fft.irfft(spectra[0] * self._gain) * self._window
         result = (self._overlap + shaped[:frame]).astype(np.float32, copy=False)
