@@ -7,7 +7,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from aiortc import RTCIceServer
@@ -34,7 +34,7 @@ class Place:
     """Where a call is made: the client, the key it was made with, and the URL if one was given."""
 
     client: SdpClient
-    key: str | None
+    key: str | None = field(repr=False)
     url: str | None
     base_url: str
 
