@@ -58,7 +58,7 @@ class Commands:
             case "response.create":
                 return self._submit([], self._request(wire, explicit=True))
             case "session.update":
-                wire.setdefault("event_id", self._new_id("event"))
+                wire["event_id"] = wire.get("event_id") or self._new_id("event")
                 effects = self._submit([wire])
                 self._configuration.updating(wire["event_id"], part(wire, "session"))
                 return effects
@@ -100,7 +100,7 @@ class Commands:
         if not isinstance(audio, bytes | bytearray | memoryview):
             raise ValueError(f"audio is bytes in the session's input format, not {type(audio).__name__}")
         audio = bytes(audio)
-        width = messages.sample_bytes(self._configuration.effective)
+        width = messages.sample_bytes(self._configuration.expected)
         if len(audio) % width:
             raise ValueError(f"{len(audio)} bytes of audio are no whole number of {8 * width}-bit samples")
         events = messages.append_events(audio)

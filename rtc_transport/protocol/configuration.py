@@ -36,11 +36,6 @@ class Configuration:
         return lenient(Session, self._effective) if self._effective else None
 
     @property
-    def effective(self) -> Mapping[str, Any]:
-        """The same in wire form, empty before."""
-        return self._effective
-
-    @property
     def expected(self) -> dict[str, Any]:
         """The session in wire form as it will be once the service has done what it was asked."""
         session = self._effective

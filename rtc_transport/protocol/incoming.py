@@ -78,9 +78,8 @@ class Incoming(Commands):
             failure = ResponseFailed(report.message, code=report.code)
             yield from (Resolve(waiter, error=failure) for waiter in refusal.waiters)
             yield from self._release_request()
-        sent_again = refusal is not None and refusal.again
         crossed = code == _NOT_ACTIVE and event_id in self._own_cancels  # the response had just ended
-        if not sent_again and not crossed:
+        if not crossed and (refusal is None or refusal.is_fault):
             yield Emit("error", report)
 
     def _response_created(self, inbound: Inbound) -> Iterable[Effect]:

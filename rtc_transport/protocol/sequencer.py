@@ -57,10 +57,10 @@ class _Running:
 class Refusal(NamedTuple):
     """What became of a request that the service refused."""
 
-    request: Request
     waiters: list[str]
     """Who is told; nobody if the request is sent again."""
-    again: bool
+    is_fault: bool
+    """Whether it is to be reported; not if it is sent again, or if nobody wants the response any more."""
 
 
 class Cancellation(NamedTuple):
@@ -166,7 +166,8 @@ class ResponseSequencer:
             request.response_id = response_id
             self._slot = self.deadline = None
         self._blocked = False
-        self._running[response_id] = _Running(request)
+        if request is not None or response_id not in self._running:  # told twice, it is still whose it was
+            self._running[response_id] = _Running(request)
         if len(self._running) > MAX_RUNNING:  # a service that never ends its responses; at most one is ours
             del self._running[
                 next(each for each, running in self._running.items() if running.request is None)
@@ -201,7 +202,8 @@ class ResponseSequencer:
             return None
         self._slot = self.deadline = None
         if code != ALREADY_ACTIVE or request.refusals >= MAX_REFUSALS or request.cancelled:
-            return Refusal(request, self._forget(request), again=False)
+            unwanted = code == ALREADY_ACTIVE and request.cancelled
+            return Refusal(self._forget(request), is_fault=not unwanted)
         request.refusals += 1
         request.sent = False
         self._queue.appendleft(request)
@@ -209,7 +211,7 @@ class ResponseSequencer:
         if not self._running:  # the response in the way is not known: its end, or time, lets the request go
             self._blocked = True
             self.deadline = now + self._answer_seconds
-        return Refusal(request, [], again=True)
+        return Refusal([], is_fault=False)
 
     def tick(self, now: float) -> Request | None:
         """Frees what waited too long; returns the request whose answer was lost, its `waiters` to be told."""

@@ -137,6 +137,9 @@ def test_a_sample_is_what_the_session_says() -> None:
     call = Scripted().connect(audio={"input": {"format": {"type": "audio/pcmu"}}})
     call.core.send_audio(b"abc")
     assert call.sent()[0]["audio"] == "YWJj"
+    call.core.update_session_config({"audio": {"input": {"format": {"type": "audio/pcm", "rate": 24000}}}})
+    with pytest.raises(ValueError, match="16-bit"):
+        call.core.send_audio(b"abc")  # it will be heard in the new format
 
 
 def test_audio_that_is_no_buffer_is_refused() -> None:

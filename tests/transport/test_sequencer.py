@@ -232,6 +232,20 @@ def test_a_request_refused_for_a_running_response_is_sent_after_its_end(told: bo
     assert list(outcomes(call.finish("ours"))) == [waiter]
 
 
+def test_a_request_that_nobody_wants_any_more_is_not_sent_again() -> None:
+    call = vad_call()
+    waiter, _ = call.core.request_response()
+    (create,) = call.sent()
+    call.core.cancel_response(waiter)
+    call.hear("input_audio_buffer.committed", item_id="u1")
+    call.respond("theirs")
+    effects = refuse(call, ALREADY_ACTIVE, create["event_id"])
+    assert list(outcomes(effects)) == [waiter]
+    assert names(effects) == ["*"]
+    call.finish("theirs")
+    assert call.sent() == []
+
+
 def test_it_is_sent_again_three_times_at_most() -> None:
     call = vad_call()
     waiter, _ = call.core.request_response()
@@ -368,6 +382,15 @@ def test_an_end_tells_of_a_start_that_was_not_seen(start: Any) -> None:
     effects = call.hear("response.done", response={"id": "r1", "metadata": create["response"]["metadata"]})
     assert list(outcomes(effects)) == [waiter]
     assert not call.core.response_active
+
+
+def test_a_start_that_is_told_twice_is_still_ours() -> None:
+    call = Scripted().connect()
+    waiter, _ = call.core.request_response()
+    (create,) = call.sent()
+    call.respond("r1", create=create)
+    call.respond("r1", create=create)
+    assert list(outcomes(call.finish("r1"))) == [waiter]
 
 
 def test_a_close_rejects_all_who_wait() -> None:
