@@ -4,7 +4,7 @@ Used by `Uplink` only.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
@@ -21,16 +21,19 @@ _T = TypeVar("_T")
 
 @dataclass
 class Intake:
-    """What the inputs of one uplink share: their format, counters, and who is told."""
+    """What the inputs of one uplink share: their format, their counters, and what is to be told.
+
+    Faults and ends are only noted here: who is told may exchange the source, which must not happen inside a read.
+    """
 
     rate_hz: int
     channels: int
     quality: Quality
-    on_error: Callable[[Exception], None]
-    on_ended: Callable[[AudioSource], None]
     silence_frames: int = 0
     nonfinite_samples: int = 0
     source_errors: int = 0
+    faults: list[Exception] = field(default_factory=list)
+    ended: list[AudioSource] = field(default_factory=list)
 
 
 class Chain:
@@ -77,7 +80,7 @@ class Input:
     @property
     def live(self) -> bool:
         """Whether the source says that its sound happens now (ClearableSource)."""
-        return bool(getattr(self.source, "live", False))
+        return bool(self._guard(lambda: getattr(self.source, "live", False)))
 
     def pull(self, n: int) -> Pcm:
         """Exactly n frames in the format of the intake."""
@@ -96,7 +99,7 @@ class Input:
 
     def clear_backlog(self) -> bool:
         """Make the source drop what it has queued; False if it does not queue (ClearableSource)."""
-        clear = getattr(self.source, "clear", None)
+        clear = self._guard(lambda: getattr(self.source, "clear", None))
         if not callable(clear):
             return False
         self.detach()  # what follows does not join what was read
@@ -156,7 +159,7 @@ class Input:
     def _notice_end(self) -> None:
         if self.source.ended:
             self._ended = True
-            self._intake.on_ended(self.source)
+            self._intake.ended.append(self.source)
 
     def _guard(self, work: Callable[[], _T]) -> _T | None:
         try:
@@ -169,7 +172,7 @@ class Input:
         self._intake.source_errors += 1
         if not self._faulty:
             self._faulty = True
-            self._intake.on_error(exc)
+            self._intake.faults.append(exc)
 
 
 def _name(source: object) -> str:

@@ -95,7 +95,7 @@ def _run_length(up: int, down: int) -> int:
         periods = next(k for k in range(1, 17) if k * up >= least and k * up % 8 == 0)
         return up * max(1, min(periods, 256 // down))
     divisors = [n for n in range(16, 65) if up % n == 0]
-    return min(divisors, key=lambda n: abs(math.log(n / 40)), default=32)
+    return min(divisors, key=lambda n: abs(math.log(n / 34)), default=32)
 
 
 def _reach(rate_in: int, rate_out: int, preset: _Preset) -> float:

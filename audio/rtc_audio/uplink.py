@@ -29,7 +29,8 @@ class Uplink:
     * `held` (while a call is being connected): silence goes out and the source is not read, so that a file begins with
       its first frame at release; the backlog of a live source is dropped then.
     * A source that raises, returns another dtype, shape or more than asked for, or NaN, becomes silence there, and
-      `on_error` is called once per burst of faults. `on_ended` is called once for a source that has ended.
+      `on_error` is called once per burst of faults. `on_ended` is called once for a source that has ended. Both are
+      called at the end of a `read` and may exchange the source.
 
     Neither starts nor closes sources. All on the event loop.
     """
@@ -45,14 +46,13 @@ class Uplink:
     ) -> None:
         self.rate_hz = check_rate(rate_hz)
         self.channels = check_channels(channels)
-        self.quality: Quality = quality
         self.meter = LevelMeter()
         """Level of what is sent."""
         self.read_frames = 0
         """Frames that were sent, silence included."""
         self._on_error = on_error
         self._on_ended = on_ended
-        self._intake = Intake(self.rate_hz, self.channels, quality, self._report, self._report_ended)
+        self._intake = Intake(self.rate_hz, self.channels, quality)
         self._input: Input | None = None
         self._leaving: list[Chain] = []
         self._ramp = Ramp(rate_hz)
@@ -138,7 +138,7 @@ class Uplink:
 
     def add_tap(self, tap: Tap) -> None:
         """Let `tap` hear what is sent. One that raises is reported to `on_error` once and called on."""
-        self._taps.append(tap)
+        self._taps = [*self._taps, tap]
 
     def remove_tap(self, tap: Tap) -> None:
         """Undo `add_tap`; unknown ones are ignored."""
@@ -152,6 +152,7 @@ class Uplink:
         self.meter.update(pcm, n / self.rate_hz)
         for tap in self._taps:
             self._call_tap(tap, pcm)
+        self._tell()
         return pcm[:, 0] if self.channels == 1 else pcm
 
     def _mix(self, n: int) -> Pcm:
@@ -166,6 +167,17 @@ class Uplink:
             pcm = pcm + chain.pull(n)
         self._leaving[:] = [chain for chain in self._leaving if not chain.exhausted]
         return pcm
+
+    def _tell(self) -> None:
+        intake = self._intake
+        if intake.faults or intake.ended:
+            faults, ended = intake.faults[:], intake.ended[:]
+            intake.faults.clear()
+            intake.ended.clear()
+            for exc in faults:
+                self._report(exc)
+            for source in ended:
+                self._report_ended(source)
 
     def _call_tap(self, tap: Tap, pcm: Pcm) -> None:
         try:

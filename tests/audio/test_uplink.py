@@ -385,3 +385,31 @@ def test_the_end_of_a_muted_source_is_told_too() -> None:
     source.end()
     r.read(2)
     assert r.ended == [source]
+
+
+def test_who_is_told_may_exchange_the_source() -> None:
+    """One source after the other, from the callback, without a click at the joint."""
+    queue = [tone(24000, seconds=0.05), tone(seconds=0.0503), tone(16000, seconds=0.05)]
+    uplink = Uplink(
+        on_error=lambda exc: uplink.set_source(queue.pop(0)),
+        on_ended=lambda source: uplink.set_source(queue.pop(0) if queue else None),
+    )
+    uplink.set_source(Scripted(raising))
+    y = np.concatenate([uplink.read(FRAME) for _ in range(20)])
+    assert uplink.source is None
+    assert steps(y) < NO_CLICK
+    assert np.count_nonzero(np.abs(y) > 1e-4) / 48000 == pytest.approx(0.15, abs=0.03)
+
+
+def test_a_source_whose_options_raise_is_only_faulty() -> None:
+    class Broken(ToneSource):
+        @property
+        def live(self) -> bool:
+            raise OSError("gone")
+
+    r = Recorder()
+    r.uplink.held = True
+    r.uplink.set_source(Broken())
+    r.uplink.held = False
+    r.read()
+    assert [str(error) for error in r.errors] == ["gone"]
