@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from .layer import ResponseHandle as ResponseHandle
     from .layer import Status as Status
     from .layer import UserInput as UserInput
+    from .protocol.history import HistoryLimits as HistoryLimits
     from .server import RealtimeServer as RealtimeServer
     from .session import SessionConfig as SessionConfig
     from .stats import CallStats as CallStats
@@ -79,6 +80,7 @@ _NAMES = {
         "WaitTimeout",
     ],
     "rtc_transport.layer": ["ApiKey", "RealtimeTransportLayer", "ResponseHandle", "Status", "UserInput"],
+    "rtc_transport.protocol.history": ["HistoryLimits"],
     "rtc_transport.server": ["RealtimeServer"],
     "rtc_transport.session": ["SessionConfig"],
     "rtc_transport.stats": ["CallStats"],

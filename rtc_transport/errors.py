@@ -106,7 +106,11 @@ class SendQueueFull(TransportError):
 
 
 class ResponseFailed(TransportError):
-    """A response that was awaited did not come to be; `code` is the service's error code, if it gave one."""
+    """A response that was awaited did not come to be.
+
+    `code` is the service's error code if it gave one, "cancelled" for a request withdrawn by its handle and
+    "interrupted" for one withdrawn by interrupt().
+    """
 
     def __init__(self, reason: str, code: str | None = None) -> None:
         super().__init__(reason)

@@ -41,6 +41,7 @@ from .protocol.effects import (
     ResumePlayout,
     StopPlayout,
 )
+from .protocol.history import HistoryLimits
 from .session import SessionConfig
 
 logger = logging.getLogger("rtc_transport.shell")
@@ -52,9 +53,9 @@ INBOX_TURN = 64
 class ProtocolShell(RealtimeTransportLayer):
     """The protocol half of a transport; connecting and media are the subclass's."""
 
-    def __init__(self) -> None:
+    def __init__(self, history: HistoryLimits | None = None) -> None:
         self._emitter = Emitter(self._on_handler_fault)
-        self._core = Conversation()
+        self._core = Conversation(history=history)
         self._status: Status = "disconnected"
         self._emissions: deque[Emit] = deque()
         self._emitting = False

@@ -20,6 +20,7 @@ from .layer import ApiKey
 from .media import Media
 from .peer import PeerEvents
 from .protocol.effects import MarkVoice, Playback
+from .protocol.history import HistoryLimits
 from .session import SessionConfig
 from .shell import ProtocolShell
 from .stats import CallStats, collect
@@ -51,7 +52,8 @@ class WebRTCTransport(ProtocolShell):
     `base_url` is the service (``/realtime/calls`` is appended); `api_key`, `model` and `headers` hold for every
     connect that does not name its own. `body` is the form of the signaling request. `ice_servers` are STUN and TURN
     servers, none by default. `opus` says how our voice is encoded, `late` what happens to speech that comes after a
-    stall ("keep": played late, "drop": skipped). `http` lends an aiohttp session.
+    stall ("keep": played late, "drop": skipped). `history` bounds what `history` remembers. `http` lends an aiohttp
+    session.
     """
 
     def __init__(
@@ -69,8 +71,9 @@ class WebRTCTransport(ProtocolShell):
         ice_servers: Sequence[RTCIceServer] = (),
         opus: OpusSettings | None = None,
         late: Literal["keep", "drop"] = "keep",
+        history: HistoryLimits | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(history)
         self._base_url = base_url
         self._defaults = _Wanted(api_key, model or DEFAULT_MODEL)
         self._client = SdpClient(
