@@ -11,14 +11,14 @@ SPAN = (
     2000  # samples of the analysis, 0.5 s: the longest delay that is found, and what of `near` is looked at
 )
 EVERY_SECONDS = 0.25
-FORGET = 0.8  # per analysis: the spectra remember about a second
+FORGET = 0.6  # per analysis: the spectra remember half a second
 CLEAR_PEAK = 8.0  # times the RMS of the estimated response
 SAME_SECONDS = 0.002
-CONFIRMATIONS = 2
+CONFIRMATIONS, LATER_CONFIRMATIONS = 2, 3  # estimates in a row that agree: the first time, and then
 
 
 class BulkDelay:
-    """The delay of the strongest echo path, 0 to 0.5 s, once two estimates in a row agree.
+    """The delay of the strongest echo path, 0 to 0.5 s, once some estimates in a row agree.
 
     The response from far to near is estimated by averaged cross-spectra over the far end's spectrum, at 4 kHz; its
     highest peak counts if it stands clear of the rest.
@@ -41,6 +41,7 @@ class BulkDelay:
         self._row = self._talked = 0
         self._candidate = -1.0
         self._agreed = 0
+        self._needed = CONFIRMATIONS
 
     def process(self, far: Mono, near: Mono, talking: bool) -> float | None:
         """Takes 10 ms of both; the delay in seconds when there is a new, confirmed estimate.
@@ -75,4 +76,7 @@ class BulkDelay:
             return None
         self._agreed = self._agreed + 1 if abs(delay - self._candidate) < SAME_SECONDS else 1
         self._candidate = delay
-        return delay if self._agreed >= CONFIRMATIONS else None
+        if self._agreed < self._needed:
+            return None
+        self._needed = LATER_CONFIRMATIONS
+        return delay

@@ -71,6 +71,7 @@ class EchoPathFilter:
             ring[:partitions][moved] = known
             ring[partitions:] = ring[:partitions]
         self._row = 0
+        self._blocks[0] = np.fft.irfft(self._spectra[0])
 
     def process(self, far: Mono, near: Mono, *, silent: bool = False) -> tuple[Mono, Mono]:
         """`near` without the echo, and the echo that was taken away.

@@ -95,12 +95,14 @@ class KalmanEchoCanceller:
         early = delay - self._drift.delay_seconds
         if self._aligned and EARLIEST_SECONDS <= early <= LATEST_SECONDS:
             return
-        self._aligned = True
         blocks = math.floor((early - LEAD_SECONDS) * 100)
         blocks = max(blocks, -math.floor(self._drift.delay_seconds * 100))
         if blocks:
             self._drift.move(blocks / 100)
             self._filter.shift(blocks)
+            if self._aligned:
+                self._gate.close_again()
+        self._aligned = True
 
     def _judge(self, near: float, error: float, result: float) -> None:
         """Learns anew what no longer fits."""
