@@ -1,6 +1,7 @@
 """The public surface: what `__all__` says is there, is typed, and costs nothing to import."""
 
 import ast
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ import rtc_transport
 def test_every_public_name_can_be_had_and_is_documented(package) -> None:  # type: ignore[no-untyped-def]  # a module
     for name in package.__all__:
         value = getattr(package, name)
-        if isinstance(value, type) or callable(value):
+        if inspect.isclass(value) or inspect.isfunction(value):
             assert value.__doc__, f"{name} has no docstring"
     assert set(package.__all__) <= set(dir(package))
 
