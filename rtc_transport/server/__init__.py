@@ -7,7 +7,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .call import Call, LoggedEvent
+    from .call import Call
+    from .eventlog import LoggedEvent
     from .faults import BadText, Faults
     from .replies import Failure, FunctionCall, McpCall, Output, Prompt, Reply, Speech
     from .script import Script, ScriptError
@@ -36,7 +37,7 @@ _MODULE_OF = {
     "Failure": "replies",
     "Faults": "faults",
     "FunctionCall": "replies",
-    "LoggedEvent": "call",
+    "LoggedEvent": "eventlog",
     "McpCall": "replies",
     "Output": "replies",
     "Prompt": "replies",

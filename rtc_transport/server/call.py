@@ -4,11 +4,12 @@ import asyncio
 import json
 import logging
 import re
+import secrets
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from rtc_transport.peer import Peer, PeerEvents
 from rtc_transport.sdp import describe
 from rtc_transport.tracks import OpusSettings, OutgoingTrack
 
+from .eventlog import EventLog, LoggedEvent, Sender
 from .faults import Faults
 from .hearing import Hearing
 from .items import Json
@@ -32,24 +34,9 @@ TICK_SECONDS = 0.02
 CONNECT_SECONDS = 30.0
 """An answered call whose channel is not open by then is given up."""
 DRAIN_SECONDS = 0.5
-MAX_LOGGED = 5000
-MAX_LOGGED_BYTES = 32 << 20
 MAX_QUEUED = 10_000
 MAX_MESSAGE_SIZE = 262_144
 """What our answers allow a message to be; browsers have the same limit."""
-
-Sender = Literal["client", "server", "call"]
-
-
-@dataclass(frozen=True)
-class LoggedEvent:
-    """An event of a call. Sender ``call`` has ``call.started``, ``call.opened`` and ``call.ended`` (with a reason)."""
-
-    call_id: str
-    at_seconds: float
-    """Since the offer came."""
-    sender: Sender
-    event: Mapping[str, Any]
 
 
 class Call:
@@ -71,24 +58,19 @@ class Call:
         on_event: Callable[[LoggedEvent], None],
     ) -> None:
         self.id = call_id
-        self.events: deque[LoggedEvent] = deque()
-        """What both sides have sent, 5000 events and 32 MiB at most: the oldest are dropped."""
-        self._event_sizes: deque[int] = deque()
-        self._logged_bytes = 0
         self.ended: str | None = None
         """Why the call is over."""
         self._make_session = make_session
         self._session: Session | None = None
         self._faults = faults
         self._pause = pause
-        self._on_event = on_event
+        self._event_log = EventLog(on_event)
         self._loop = asyncio.get_running_loop()
         self._started_at = self._loop.time()
         self._opened_at: float | None = None
         self._last_words_at: float | None = None
         self._outbox: deque[str] = deque()
         self._channel: ControlChannel | None = None
-        self._changed = asyncio.Event()
         self._opus = replace(opus, rate_hz=RATE_HZ)
         self._hearing = Hearing(self._hear)
         self._track = OutgoingTrack(self._speak, self._opus)
@@ -100,15 +82,20 @@ class Call:
 
     # ---- for tests and onlookers
 
+    @property
+    def events(self) -> Sequence[LoggedEvent]:
+        """What both sides have sent, 5000 events and 32 MiB at most: the oldest are dropped."""
+        return tuple(self._event_log.events)
+
     def heard(self) -> Mono:
-        """What the user said, mono 24 kHz, the last two minutes of it."""
+        """What the user said, mono 24 kHz, the last minute of it."""
         return self._hearing.kept()
 
     def inject(self, event: Mapping[str, Any]) -> None:
         """Sends a server event that the session does not know of; an ``event_id`` is added if it has none."""
         if self.ended is not None or self._channel is None:
             raise NotConnectedError(f"call {self.id} has no open channel")
-        self._send({"event_id": f"event_injected_{len(self.events)}", **event})
+        self._send({"event_id": f"event_{secrets.token_hex(10)}", **event})
         self._channel.pump()
 
     async def wait_for(self, kind: str, sender: Sender | None = None, *, count: int = 1) -> Mapping[str, Any]:
@@ -116,16 +103,11 @@ class Call:
 
         May be cancelled freely; put a timeout around it.
         """
-        while True:
-            found = [
-                e.event for e in self.events if e.event.get("type") == kind and sender in (None, e.sender)
-            ]
-            if len(found) >= count:
-                return found[count - 1]
+        while (event := self._event_log.find(kind, sender, count)) is None:
             if self.ended is not None:
                 raise NotConnectedError(f"the call ended ({self.ended}) without {kind}")
-            self._changed.clear()
-            await self._changed.wait()
+            await self._event_log.changed()
+        return event
 
     # ---- its life, for the server
 
@@ -283,18 +265,8 @@ class Call:
         return None if self._pause and silent and not pcm.any() else pcm
 
     def _log(self, sender: Sender, event: Mapping[str, Any], size: int = 0) -> None:
-        logged = LoggedEvent(self.id, self._loop.time() - self._started_at, sender, event)
-        self.events.append(logged)
-        self._event_sizes.append(size)
-        self._logged_bytes += size
-        while len(self.events) > MAX_LOGGED or self._logged_bytes > MAX_LOGGED_BYTES:
-            self.events.popleft()
-            self._logged_bytes -= self._event_sizes.popleft()
-        self._changed.set()
-        try:
-            self._on_event(logged)
-        except Exception:  # user code: one faulty onlooker does not end a call
-            logger.exception("on_event raised")
+        at_seconds = self._loop.time() - self._started_at
+        self._event_log.add(LoggedEvent(self.id, at_seconds, sender, event), size)
 
 
 def _shown(message: str | bytes) -> Mapping[str, Any]:

@@ -15,8 +15,9 @@ from rtc_signaling.server import SignalingServer, create_app
 from rtc_transport.errors import ConnectError
 from rtc_transport.tracks import OpusSettings
 
-from .call import Call, LoggedEvent
+from .call import Call
 from .config import initial_session
+from .eventlog import LoggedEvent
 from .faults import Faults
 from .items import Json
 from .problems import EventError
@@ -43,9 +44,12 @@ class RealtimeServer:
         async with RealtimeServer() as server:
             await transport.connect(api_key="any", url=server.calls_url)
 
-    `reply` is "parrot", "tone", a script (a path, see `script`) or a `Reply` of your own, which then serves every call.
-    `keys`: accepted API keys; None accepts any. `port` 0 takes a free one. With `pause` nothing is sent between turns,
-    else silence. `on_event` sees every event of every call as it passes; it must not wait.
+    `reply` is "parrot", "tone", a script (a path, see `script`) or a `Reply` of your own, which then serves every
+    call. `keys`: accepted API keys; None accepts any. `port` 0 takes a free one. `faults` are what goes wrong on
+    purpose. With `pause` nothing is sent between turns, else silence. A session ends after `max_session_seconds`. The
+    model thinks for `latency_seconds`, then generates `generation_speed` times faster than it speaks. `opus` is how
+    its voice is encoded. More calls than `max_calls` at once are refused. `on_event` sees every event of every call
+    as it passes; it must not wait.
     """
 
     def __init__(

@@ -189,6 +189,16 @@ class ToneTrack(AudioStreamTrack):
         return frame
 
 
+async def test_a_client_that_only_listens_is_answered(server: RealtimeServer) -> None:
+    def listening(sdp: str) -> str:
+        return sdp.replace("a=sendrecv", "a=recvonly")
+
+    async with calling(server, listening) as client:
+        client.send("response.create")
+        await client.wait_for("output_audio_buffer.stopped")
+        assert client.loud_packets_after(0) > 40
+
+
 async def test_without_the_private_hooks_the_server_hears_by_the_stock_receiver(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
