@@ -18,17 +18,19 @@ async def test_it(realtime_server):
     assert realtime_server.url.endswith("/v1")
 """
 
+INI = """
+[pytest]
+asyncio_mode = {mode}
+asyncio_default_fixture_loop_scope = function
+filterwarnings = error
+"""
+
 
 @pytest.mark.parametrize("mode", ["strict", "auto"])
 def test_the_fixture_works_in_both_modes_of_pytest_asyncio(tmp_path: Path, mode: str) -> None:
     mark = "@pytest.mark.asyncio" if mode == "strict" else ""
     (tmp_path / "test_it.py").write_text(TEST.format(mark=mark))
-    settings = f"asyncio_mode = {mode}
-asyncio_default_fixture_loop_scope = function
-filterwarnings = error
-"
-    (tmp_path / "pytest.ini").write_text(f"[pytest]
-{settings}")
+    (tmp_path / "pytest.ini").write_text(INI.format(mode=mode))
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=18, check=False)
     assert "1 passed" in run.stdout, run.stdout + run.stderr
