@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from rtc_audio.files import FileSink, FileSource
 from rtc_transport.errors import ConnectError, ConnectionLost
-from rtc_transport.events.transport import Disconnected
+from rtc_transport.events.transport import Disconnected, ErrorReport
 from rtc_transport.report import draw_call
 from rtc_transport.session import SessionConfig
 from rtc_transport.trace import latencies
@@ -96,7 +96,7 @@ class CallJob:
             async with AsyncExitStack() as stack:
                 view = stack.enter_context(make_view(running.human(), self.source.duration_seconds))
                 self.outcome = await self._converse(await self._transport(stack), view)
-            self.failure = self._file_failure()
+            self.failure = self._late_failure()
         except asyncio.CancelledError:
             self.outcome = "interrupted"
         except EXPECTED as error:
@@ -124,6 +124,7 @@ class CallJob:
                 lost.set_result(event.reason or "it was closed")
 
         transport.on("disconnected", on_disconnected)
+        transport.on("error", lambda report: self._tell(report, view))
         view.show("connecting", 0.0, 0.0)
         self.record.begin()
         await transport.connect(
@@ -150,6 +151,10 @@ class CallJob:
         view.show(self._phase, self._sent_seconds, record.heard_seconds)
         return record.ending.check(record.seconds, record.stats.playout_delay_ms / 1000 + 2 * TICK_SECONDS)
 
+    def _tell(self, report: ErrorReport, view: View) -> None:
+        if report.source != "transport":  # how the connection ends is told at the end
+            view.note(f"{report.source}: {report.message}")
+
     @property
     def _phase(self) -> Phase:
         if self.record.ending.sounding:
@@ -158,9 +163,12 @@ class CallJob:
             return "speaking"
         return "waiting" if self.record.ending.waiting else "closing"
 
-    def _file_failure(self) -> Failure | None:
+    def _late_failure(self) -> Failure | None:
+        """What went wrong without ending the call."""
         if self.sink.failure is not None:
             return failure_of(self.sink.failure)
+        if self.record.minutes.failure is not None:
+            return Failure(f"the response failed: {self.record.minutes.failure}")
         if self.source.failure is None:
             return None
         reason = explain(self.source.failure)

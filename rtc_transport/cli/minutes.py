@@ -37,6 +37,8 @@ class Minutes:
     def __init__(self) -> None:
         self.lines: list[Line] = []
         self.responses = 0
+        self.failure: str | None = None
+        """Why the latest response failed, in the service's words."""
         self._by_item: dict[str, Line] = {}
         self._speech_start_ms: dict[str, float] = {}
 
@@ -67,17 +69,20 @@ class Minutes:
                 },
             }:
                 self._line(item, "model").text = f"{name}({arguments})"
-            case {"type": "response.done", "response": {"status": status, "output": list(output)}}:
-                self.responses += 1
-                for item in output:
-                    if (
-                        status == "cancelled"
-                        and isinstance(item, Mapping)
-                        and str(item.get("id")) in self._by_item
-                    ):
-                        self._by_item[str(item.get("id"))].cut = True
+            case {
+                "type": "response.done",
+                "response": {"status": str(status), "output": list(output)} as response,
+            }:
+                self._response_done(status, output, response.get("status_details"))
             case {"type": str(type_), "item_id": str(item)} if type_ in TEXT_FIELDS:
                 self._write(item, type_, event.get(TEXT_FIELDS[type_]))
+
+    def _response_done(self, status: str, output: list[Any], details: object) -> None:
+        self.responses += 1
+        self.failure = _reason(details) if status == "failed" else None
+        for item in output:
+            if status == "cancelled" and isinstance(item, Mapping) and str(item.get("id")) in self._by_item:
+                self._by_item[str(item.get("id"))].cut = True
 
     def _write(self, item: str, type_: str, text: object) -> None:
         if not isinstance(text, str):
@@ -93,3 +98,12 @@ class Minutes:
                 self.lines.append(line)
             return line
         return self._by_item[item]
+
+
+def _reason(details: object) -> str:
+    match details:
+        case {"error": {"message": str(message)}}:
+            return message
+        case {"error": {"code": str(code)}} | {"reason": str(code)}:
+            return code
+    return "the service gives no reason"

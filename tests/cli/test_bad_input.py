@@ -2,12 +2,13 @@
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
-from rtc_transport.server import BadText, Faults, RealtimeServer
+from rtc_transport.server import BadText, Failure, Faults, Output, Prompt, RealtimeServer
+from rtc_transport.server.replies import Parrot
 from support.command_line import Ended, read_wav, run_command, run_command_beside, short_speech
 from support.raw_http import http_response, raw_server
 
@@ -183,3 +184,16 @@ async def test_garbage_on_the_channel_does_not_end_the_call(
         ended, _ = await call(capsys, speech, server.calls_url, "--max-duration", 1.5)
     assert ended.code == 0
     assert "Traceback" not in ended.stderr
+
+
+async def test_a_response_that_fails_is_a_failed_call(
+    capsys: pytest.CaptureFixture[str], speech: Path
+) -> None:
+    class Broke(Parrot):
+        def respond(self, prompt: Prompt) -> Sequence[Output]:
+            return [Failure("insufficient_quota", "You exceeded your current quota.")]
+
+    async with RealtimeServer(reply=Broke()) as server:
+        ended, _ = await call(capsys, speech, server.calls_url)
+    assert ended.code == 1
+    assert ended.error == "the response failed: You exceeded your current quota."

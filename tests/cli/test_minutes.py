@@ -1,5 +1,7 @@
 from typing import Any
 
+import pytest
+
 from rtc_transport.cli.minutes import Minutes
 
 
@@ -43,6 +45,22 @@ def test_an_interrupted_answer_is_marked() -> None:
         {"type": "response.done", "response": {"status": "cancelled", "output": [{"id": "a"}]}},
     ).lines
     assert (line.text, line.cut) == ("As I was say", True)
+
+
+@pytest.mark.parametrize(
+    ("details", "reason"),
+    [
+        ({"error": {"code": "insufficient_quota", "message": "Pay first."}}, "Pay first."),
+        ({"type": "failed", "error": {"code": "rate_limit_exceeded"}}, "rate_limit_exceeded"),
+        (None, "the service gives no reason"),
+    ],
+)
+def test_a_failed_response_says_why_until_another_one_succeeds(details: object, reason: str) -> None:
+    failed = {"status": "failed", "output": [], "status_details": details}
+    minutes = minutes_of({"type": "response.done", "response": failed})
+    assert minutes.failure == reason
+    minutes.server_event({"type": "response.done", "response": {"status": "completed", "output": []}})
+    assert minutes.failure is None
 
 
 def test_written_answers_and_function_calls_are_lines_too() -> None:

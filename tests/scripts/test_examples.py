@@ -45,6 +45,7 @@ async def test_the_headless_bot(
     assert abs(read_wav(answer)[0]).max() > 0.1
 
 
+@pytest.mark.timeout(60)
 def test_the_integration_test_passes_for_a_user_of_the_fixture(tmp_path: Path) -> None:
     example = (ROOT / "scripts" / "example_integration_test.py").read_text(encoding="utf-8")
     (tmp_path / "test_agent.py").write_text(example)
