@@ -15,7 +15,7 @@ OVERLAP_SAVE_SHARE = (
     0.7  # of the far end's power in the error; half of each block is zero, windowing blurs that
 )
 ERROR_SMOOTHING = np.float32(0.4)  # per frame, of the error's power spectrum
-CONSTRAINED = 7  # one partition in so many is made causal in each frame
+CONSTRAINED = 4  # one partition in so many is made causal, in every other frame
 TINY = np.float32(1e-10)
 
 
@@ -118,12 +118,14 @@ class EchoPathFilter:
         self._uncertainty += growth
 
     def _constrain(self) -> None:
-        """Keeps partitions causal filters of one frame: some in each call, by turns."""
-        rows = self.path[self._turn :: CONSTRAINED]
+        """Keeps partitions causal filters of one frame: some in every other call, by turns."""
+        self._turn = (self._turn + 1) % (2 * CONSTRAINED)
+        if self._turn % 2:
+            return
+        rows = self.path[self._turn // 2 :: CONSTRAINED]
         response = np.fft.irfft(rows, axis=1)
         response[:, self._frame :] = 0
         rows[:] = np.fft.rfft(response, axis=1)
-        self._turn = (self._turn + 1) % CONSTRAINED
 
 
 def power(spectrum: NDArray[np.complexfloating]) -> Mono:
