@@ -59,9 +59,7 @@ async def run_call(options: CallOptions, *, json_output: bool = False) -> int:
     async with AsyncExitStack() as files:
         source = FileSource(options.input)
         files.push_async_callback(source.aclose)
-        sink = FileSink(
-            options.output, delay="none"
-        )  # a file needs no playout buffer, and keeps the timing as sent
+        sink = FileSink(options.output, delay="none")  # a file needs no playout buffer
         files.push_async_callback(sink.aclose)
         log = open_events(options.events) if options.events is not None else None
         if log is not None:
@@ -96,7 +94,6 @@ class CallJob:
             async with AsyncExitStack() as stack:
                 view = stack.enter_context(make_view(running.human(), self.source.duration_seconds))
                 self.outcome = await self._converse(await self._transport(stack), view)
-            self.failure = self._late_failure()
         except asyncio.CancelledError:
             self.outcome = "interrupted"
         except EXPECTED as error:
@@ -176,6 +173,8 @@ class CallJob:
 
     def summary(self) -> Summary:
         """What there is to tell, once the files are closed."""
+        if self.failure is None and self.outcome != "interrupted":
+            self.failure = self._late_failure()
         record, options = self.record, self.options
         connected = "session" in record.stats.connect_seconds
         written = {"output": options.output, "report": options.report} if connected else {}

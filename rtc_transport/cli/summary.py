@@ -137,7 +137,9 @@ class Summary:
             return f"No answer came within {self.linger_seconds:g} s (--linger) of the last words."
         if self.outcome == "max_duration":
             return f"Ended after {self.seconds:.1f} s, as --max-duration asks."
-        return "Interrupted; the files are complete up to here." if self.outcome == "interrupted" else ""
+        if self.outcome == "interrupted":
+            return "Interrupted; the files are complete up to here." if self.files else "Interrupted."
+        return ""
 
 
 def _said(line: Line) -> str:

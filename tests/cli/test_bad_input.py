@@ -80,6 +80,13 @@ def test_an_unwritable_file_is_known_before_the_call(
     assert "connecting" not in ended.stderr
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a disk that is always full")
+def test_a_full_disk(capsys: pytest.CaptureFixture[str], speech: Path) -> None:
+    ended = run_command(capsys, "call", "--loopback", "--input", speech, "--output", "/dev/full")
+    assert ended.code == 1
+    assert ended.error == "cannot write /dev/full: no space left on device"
+
+
 # ---- the way to the service
 
 

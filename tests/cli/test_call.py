@@ -1,6 +1,7 @@
 """The main job: a file spoken to the embedded server, its answer written to a file, everything told."""
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rtc_transport.server import RealtimeServer
+from rtc_transport.server import Faults, RealtimeServer
 from support.command_line import (
     SPEECH,
     read_wav,
@@ -170,8 +171,6 @@ async def test_an_older_answer_survives_a_call_that_fails(
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("signal_name", ["SIGINT", "SIGTERM"])
 async def test_ctrl_c_finishes_the_files_and_exits_130(tmp_path: Path, signal_name: str) -> None:
-    import signal
-
     arguments = [
         "call",
         "--loopback",
@@ -196,3 +195,29 @@ async def test_ctrl_c_finishes_the_files_and_exits_130(tmp_path: Path, signal_na
     read_wav(tmp_path / "reply.wav")
     last = json.loads((tmp_path / "call.jsonl").read_text().splitlines()[-1])
     assert last["event"]["status"] == "disconnected"
+
+
+async def test_ctrl_c_while_connecting_leaves_nothing(tmp_path: Path) -> None:
+    short_speech(tmp_path / "speech.wav")
+    async with RealtimeServer(faults=Faults(never_answer=True)) as server:
+        arguments = [
+            "call",
+            "--url",
+            server.calls_url,
+            "--input",
+            "speech.wav",
+            "--output",
+            "reply.wav",
+            "--json",
+        ]
+        process = await start_command(tmp_path, arguments)
+        assert process.stderr is not None
+        assert await process.stderr.readline() == b"connecting\n"
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = await process.communicate()
+    assert process.returncode == 130
+    assert b"Traceback" not in stderr
+    told = json.loads(stdout)
+    assert (told["outcome"], told["files"]) == ("interrupted", {})
+    assert not (tmp_path / "reply.wav").exists()
