@@ -42,8 +42,8 @@ MAX_MESSAGE_SIZE = 262_144
 class Call:
     """Made for an offer, runs until either side ends it. `events` and `heard()` are for tests and for looking on.
 
-    `session` makes the session once the peers' limits are known: called with ``max_event_bytes`` and
-    ``peer_max_event_bytes``.
+    `make_session` makes the session once the limits of both sides are known: called with the largest event that we
+    take, and that the client takes (None: no limit), in bytes.
     """
 
     def __init__(
@@ -71,10 +71,11 @@ class Call:
         self._last_words_at: float | None = None
         self._outbox: deque[str] = deque()
         self._channel: ControlChannel | None = None
+        self._channel_closed = False
         self._opus = replace(opus, rate_hz=RATE_HZ)
         self._hearing = Hearing(self._hear)
         self._track = OutgoingTrack(self._speak, self._opus)
-        events = PeerEvents(message=self._on_message, opened=self._on_open, closed=self.end)
+        events = PeerEvents(message=self._on_message, opened=self._on_open, closed=self._on_peer_closed)
         self._peer = Peer(self._track, self._hearing, events, opus=self._opus.format(), loopback=loopback)
         if faults.on_the_wire:
             transport = self._peer.connection.getSenders()[0].transport.transport
@@ -137,7 +138,7 @@ class Call:
 
     def end(self, reason: str) -> None:
         """Lets `run` come to its end."""
-        if self.ended is None and not self._channel_was_closed_here(reason):
+        if self.ended is None:
             self.ended = reason
             self._log("call", {"type": "call.ended", "reason": reason})
 
@@ -149,9 +150,9 @@ class Call:
         self._session = None  # with its conversation: ended calls are kept for a while
         await self._peer.close()
 
-    def _channel_was_closed_here(self, reason: str) -> bool:
-        # The peer reports every end of the channel; the one we made for a fault leaves the call up.
-        return self._faults.close_channel_after_seconds is not None and "control channel" in reason
+    def _on_peer_closed(self, reason: str) -> None:
+        if not self._channel_closed:  # the end of the channel that we made as a fault leaves the call up
+            self.end(reason)
 
     def _clock(self) -> float | None:
         return None if self._opened_at is None else self._loop.time() - self._opened_at
@@ -178,7 +179,8 @@ class Call:
         if self._faults.hang_up_after_seconds is not None and seconds >= self._faults.hang_up_after_seconds:
             self.end("hung up on purpose")
         at = self._faults.close_channel_after_seconds
-        if at is not None and seconds >= at and self._peer.channel is not None:
+        if at is not None and seconds >= at and not self._channel_closed and self._peer.channel is not None:
+            self._channel_closed = True
             self._peer.channel.close()
 
     def _drained(self, now: float) -> bool:
@@ -199,16 +201,17 @@ class Call:
     # ---- the channel
 
     def _on_open(self) -> None:
-        assert self._session is not None, "there is a session since the answer"
-        assert self._peer.channel is not None, "it has just opened"
-        self._opened_at = self._loop.time()
-        self._hearing.open = True
-        self._channel = ControlChannel(self._peer.channel, self._next_message)
-        self._log("call", {"type": "call.opened"})
-        self._session.open()
-        self._flush()
-        for message in self._faults.garbage:
-            self._peer.channel.send(message)
+        with self._guard():
+            assert self._session is not None, "there is a session since the answer"
+            assert self._peer.channel is not None, "it has just opened"
+            self._opened_at = self._loop.time()
+            self._hearing.open = True
+            self._channel = ControlChannel(self._peer.channel, self._next_message)
+            self._log("call", {"type": "call.opened"})
+            self._session.open()
+            self._flush()
+            for message in self._faults.garbage:
+                self._peer.channel.send(message)
 
     def _on_message(self, message: str | bytes) -> None:
         if self._session is None or self.ended is not None:

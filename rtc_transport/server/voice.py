@@ -59,9 +59,8 @@ class Voice:
 
     def __init__(self) -> None:
         self._lines: deque[_Line] = deque()
-        self._cut: deque[str] = deque(
-            maxlen=64
-        )  # responses that were cut off: what they still generate is dropped
+        # What responses that were cut off still generate is dropped.
+        self._cut: deque[str] = deque(maxlen=64)
         self._edges: list[VoiceEdge] = []
         self._drained: _Line | None = None
         self._last = np.float32(0)
@@ -84,7 +83,7 @@ class Voice:
 
     def append(self, response_id: str, item_id: str, pcm: Mono) -> None:
         """Queues sound of an item behind what there is; ignored for a response that was cut off."""
-        if response_id in self._cut:
+        if response_id in self._cut or not len(pcm):
             return
         line = self._line(response_id)
         if not line.utterances or line.utterances[-1].item_id != item_id:

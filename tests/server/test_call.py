@@ -16,7 +16,7 @@ from av import AudioFrame
 
 from rtc_signaling import SdpClient
 from rtc_transport.errors import NotConnectedError
-from rtc_transport.server import BadText, LoggedEvent, RealtimeServer
+from rtc_transport.server import BadText, LoggedEvent, Prompt, RealtimeServer, Speech
 from rtc_transport.server.replies import read_voice, tone_pcm
 from support.openai_events import check_server_event
 from support.wire_client import calling, envelope, likeness, nothing_left_running, offering
@@ -307,6 +307,45 @@ async def test_an_onlooker_that_raises_does_not_end_the_call(caplog: pytest.LogC
         client.send("session.update", session={"type": "realtime"})
         await client.wait_for("session.updated")
     assert "on_event raised" in caplog.text
+
+
+class Mute:
+    """A reply of one's own that answers with a message without sound, or not at all."""
+
+    def transcribe(self, audio: object) -> str | None:
+        return None
+
+    def respond(self, prompt: Prompt) -> list[Speech]:
+        return [Speech("", np.zeros(0, np.float32))] if prompt.text else []
+
+    def mcp_tools(self, server_label: str) -> None:
+        return None
+
+
+async def test_a_reply_of_ones_own_may_say_nothing() -> None:
+    async with RealtimeServer(reply=Mute()) as server, calling(server) as client:
+        client.send("response.create")
+        assert (await client.wait_for("response.done"))["response"]["output"] == []
+        item = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Hi"}]}
+        client.send("conversation.item.create", item=item)
+        client.send("response.create")
+        done = await client.wait_for("response.done", 2)
+    assert done["response"]["output"][0]["content"] == [{"type": "output_audio", "transcript": ""}]
+    assert not [event for event in client.events if event["type"].startswith("output_audio_buffer")]
+
+
+async def test_a_fault_of_the_server_ends_the_call_and_no_other(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, server: RealtimeServer
+) -> None:
+    async with calling(server) as one, calling(server) as two:
+        assert one.call._session is not None
+        monkeypatch.setattr(one.call._session, "receive", None)
+        one.send("input_audio_buffer.clear")
+        await asyncio.wait_for(one.closed, 3)
+        assert one.call.ended == "the server failed"
+        two.send("input_audio_buffer.clear")
+        await two.wait_for("input_audio_buffer.cleared")
+    assert "failed" in caplog.text
 
 
 async def test_events_can_be_injected(server: RealtimeServer) -> None:

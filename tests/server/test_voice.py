@@ -76,6 +76,15 @@ def test_an_item_that_was_sent_to_its_end_is_not_cut() -> None:
     assert voice.clear() == (["a"], [])
 
 
+def test_a_message_without_sound_neither_starts_nor_stops() -> None:
+    voice = Voice()
+    voice.append("a", "i", np.zeros(0, np.float32))
+    voice.complete("a")
+    voice.read(FRAME)
+    voice.read(FRAME)
+    assert voice.take_edges() == []
+
+
 def test_a_clear_fades_out_instead_of_clicking() -> None:
     voice = Voice()
     voice.append("a", "i", np.full(FRAME * 10, 0.8, np.float32))
