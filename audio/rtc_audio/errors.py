@@ -73,7 +73,9 @@ class NoDevice(DeviceError):
 class DeviceNotFound(DeviceError):
     """No device has the name or index `wanted`; `candidates` are those that could have been meant."""
 
-    def __init__(self, direction: Literal["input", "output"], wanted: str | int, candidates: Sequence[str]) -> None:
+    def __init__(
+        self, direction: Literal["input", "output"], wanted: str | int, candidates: Sequence[str]
+    ) -> None:
         super().__init__(direction, wanted, candidates)
         self.direction = direction
         self.wanted = wanted

@@ -1,0 +1,60 @@
+"""The event loop's half of a loudspeaker: fills the ring of a `Render` as far ahead as its own lateness asks for."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..ports import Pull
+from ..resampler import PullResampler, StreamResampler
+from .health import Margin
+from .render import Render
+
+AHEAD_BLOCKS = (2, 10)  # least and most that the ring is ahead of the device: 20 to 100 ms
+
+
+class Feed:
+    """Pulls at `rate_hz` what the device plays at its own rate, and gives back at `rate_hz` what it played.
+
+    One block more is kept ahead whenever the ring ran dry, one less after half a minute in which it was not needed.
+    """
+
+    def __init__(self, render: Render, pull: Pull, rate_hz: int) -> None:
+        self.render = render
+        self._rate_hz = rate_hz
+        self._block_frames = render.format.block_frames
+        self._resampler = PullResampler(pull, rate_hz, render.format.rate_hz)
+        self._back = StreamResampler(render.format.rate_hz, rate_hz)
+        self._margin = Margin(*AHEAD_BLOCKS)
+        self._shortages = 0
+
+    @property
+    def ahead_seconds(self) -> float:
+        """How far ahead of the device the ring is filled."""
+        return self._margin.blocks * self.render.format.block_seconds
+
+    def fill(self, now: float) -> None:
+        """Pull until the ring is as full as it should be."""
+        render, ring = self.render, self.render.ring
+        if render.shortages != self._shortages:
+            self._shortages = render.shortages
+            self._margin.short(now)
+        elif render.least_left is not None:
+            self._margin.observe(now, render.least_left / self._block_frames)
+        render.least_left = None
+        while ring.available < self._margin.blocks * self._block_frames:
+            ring.write(self._resampler.pull(self._block_frames))
+
+    def written(self) -> Iterator[tuple[NDArray[np.float32], float]]:
+        """What was played since the last call, and when it begins to sound."""
+        delay_seconds = self._back.delay_seconds
+        for block, at_seconds in self.render.take_written():
+            yield self._back.push(block), at_seconds - delay_seconds
+
+    def latency_seconds(self, now: float) -> float:
+        """How long it takes until what is pulled now sounds."""
+        return self.render.waiting_seconds(now) + self._resampler.delay_seconds
+
+    def played_seconds(self, now: float) -> float:
+        """Sound of the ring that has really sounded."""
+        return self.render.played_frames(now) / self.render.format.rate_hz

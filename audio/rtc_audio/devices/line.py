@@ -1,0 +1,333 @@
+"""One device, kept open: noticed when it is lost, replaced when there is one, announced either way."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Generic
+
+from ..errors import DeviceError
+from . import selection
+from .health import POLL_SECONDS, FlagWatch, Heartbeat, ZeroWatch
+from .hub import OPEN_SECONDS, DeviceHub, OpenStream, PortT, Wish
+from .port import Wake
+from .types import DeviceEvent, DeviceEventKind, DeviceInfo, Direction, Latency, StreamFormat
+
+_log = logging.getLogger("rtc_audio.devices")
+
+BACKOFF_SECONDS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+"""Before each attempt at a lost device; the last one repeats."""
+LOSS_REPORT_SECONDS = 10.0
+
+OnEvent = Callable[[DeviceEvent], None]
+
+
+@dataclass
+class LineSettings:
+    """What a user may choose about a device."""
+
+    direction: Direction
+    device: str | int | None = None
+    rate_hz: int | None = None
+    channels: int | None = None
+    latency: Latency = "low"
+    reopen: bool = True
+    open_timeout_seconds: float = OPEN_SECONDS
+    on_event: OnEvent | None = None
+
+    @property
+    def label(self) -> str:
+        """What errors call the device while none is chosen."""
+        if self.device is not None:
+            return f"{self.direction} device {self.device!r}"
+        return f"the default {self.direction} device"
+
+
+@dataclass
+class _Running(Generic[PortT]):
+    """The stream of the moment, and what watches it."""
+
+    stream: OpenStream[PortT]
+    heartbeat: Heartbeat
+    flags: FlagWatch = field(default_factory=FlagWatch)
+    faults: int = 0
+
+
+@dataclass(frozen=True)
+class _Trouble:
+    """Why the stream has to be opened anew, and what is told of it; `kind` None: nothing."""
+
+    kind: DeviceEventKind | None
+    reason: str
+
+
+class DeviceLine(Generic[PortT]):
+    """Opens a device and keeps it: `port` is that of the running stream, None while there is none.
+
+    `make_port(format, on_finished)` is called on the device thread for each attempt; `on_change` on the event loop when
+    `port` has changed. All else is on the event loop. Can be opened again after `aclose`.
+    """
+
+    def __init__(
+        self,
+        hub: DeviceHub,
+        settings: LineSettings,
+        make_port: Callable[[StreamFormat, Callable[[], None]], PortT],
+        on_change: Callable[[], None],
+    ) -> None:
+        self.settings = settings
+        self._hub = hub
+        self._make_port = make_port
+        self._on_change = on_change
+        self._latency: Latency = settings.latency
+        self._running: _Running[PortT] | None = None
+        self._opening: asyncio.Task[OpenStream[PortT]] | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
+        self._news = asyncio.Event()
+        self._zeros = ZeroWatch()
+        self._loss_told = (float("-inf"), 0.0)  # when, and how much had been lost
+        self._lost_before = 0.0  # by the streams before this one
+        self._lives = 0  # `aclose` ends one
+
+    # ---- what runs
+
+    @property
+    def port(self) -> PortT | None:
+        """That of the running stream."""
+        return None if self._running is None else self._running.stream.port
+
+    @property
+    def device(self) -> DeviceInfo | None:
+        """The device that is open."""
+        return None if self._running is None else self._running.stream.request.device
+
+    @property
+    def latency_seconds(self) -> float:
+        """The driver's word for the way between this program and the device; 0 while none is open."""
+        return 0.0 if self._running is None else self._running.stream.latency_seconds
+
+    @property
+    def lost_seconds(self) -> float:
+        """Sound lost between device and program since `open`."""
+        return self._lost_before + (0.0 if self.port is None else self.port.lost_seconds)
+
+    # ---- life
+
+    async def open(self) -> None:
+        """Opens the device; does nothing if that is done. Raises DeviceError; cancelled, nothing stays open."""
+        if self._closing is not None:
+            await asyncio.shield(self._closing)
+        if self._watching is not None:
+            return
+        self._latency, self._lost_before = self.settings.latency, 0.0
+        if self._opening is None:
+            wish = self._wish(lambda devices: self._chosen(devices))
+            self._opening = asyncio.create_task(
+                self._hub.open(wish, timeout_seconds=self.settings.open_timeout_seconds),
+                name="rtc_audio.device_open",
+            )
+        opening, life = self._opening, self._lives
+        try:
+            await asyncio.wait([opening])
+        except asyncio.CancelledError:
+            opening.cancel()
+            await asyncio.wait([opening])
+            raise
+        finally:
+            self._opening = None
+        if opening.cancelled() or life != self._lives:
+            if not opening.cancelled() and opening.exception() is None:
+                await self._hub.close(opening.result())
+            raise DeviceError(f"{self.settings.label} was closed while it was being opened")
+        if self._watching is None:  # else another caller has got here first
+            self._attach(opening.result())
+            self._watching = asyncio.create_task(self._watch_guarded(), name="rtc_audio.device_watch")
+
+    async def aclose(self) -> None:
+        """Closes the device, within two seconds whatever its driver does. Harmless when repeated or cancelled."""
+        if self._closing is None:
+            self._lives += 1
+            self._closing = asyncio.create_task(self._close(), name="rtc_audio.device_close")
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
+        try:
+            if self._opening is not None:
+                self._opening.cancel()
+            watching, self._watching = self._watching, None
+            if watching is not None:
+                watching.cancel()
+                await asyncio.wait([watching])
+            stream = self._detach()
+            if stream is not None:
+                await self._hub.close(stream)
+        finally:
+            self._closing = None
+
+    def _chosen(self, devices: list[DeviceInfo]) -> DeviceInfo:
+        return selection.choose(devices, self.settings.direction, self.settings.device)
+
+    def _wish(self, choose: Callable[[list[DeviceInfo]], DeviceInfo]) -> Wish[PortT]:
+        settings, wake = self.settings, Wake(asyncio.get_running_loop(), self._news.set)
+        return Wish(
+            direction=settings.direction,
+            label=settings.label,
+            choose=choose,
+            formats=lambda device: selection.formats(
+                device, settings.direction, settings.rate_hz, settings.channels
+            ),
+            latency=self._latency,
+            make_port=lambda format: self._make_port(format, wake),
+        )
+
+    def _attach(self, stream: OpenStream[PortT]) -> None:
+        now = asyncio.get_running_loop().time()
+        self._latency = stream.request.latency
+        self._running = _Running(stream, Heartbeat(stream.request.format.block_seconds, now))
+        _log.debug("%s: open, %s", stream.request.device, stream.request.format)
+        self._on_change()
+
+    def _detach(self) -> OpenStream[PortT] | None:
+        if self._running is None:
+            return None
+        self._lost_before = self.lost_seconds
+        stream, self._running = self._running.stream, None
+        self._on_change()
+        return stream
+
+    # ---- loss and return
+
+    async def _watch_guarded(self) -> None:
+        try:
+            await self._watch()
+        except Exception as error:  # noqa: BLE001 - a driver's binding, or a fault in here: nobody awaits this task
+            _log.exception("a device is not watched any more")
+            if (device := self.device) is not None:
+                self._tell("device_lost", device, f"{type(error).__name__} while it was watched")
+            if (stream := self._detach()) is not None:
+                await self._hub.close(stream)
+
+    async def _watch(self) -> None:
+        while True:
+            trouble = await self._until_trouble()
+            stream = self._detach()
+            assert stream is not None
+            device = stream.request.device
+            if trouble.kind is not None:
+                self._tell(trouble.kind, device, trouble.reason)
+            await self._hub.close(stream)
+            if not self.settings.reopen and not stream.displaced:
+                return
+            await self._reopen(device, announced=trouble.kind == "device_lost")
+
+    async def _until_trouble(self) -> _Trouble:
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), POLL_SECONDS)
+            self._news.clear()
+            running = self._running
+            assert running is not None
+            if (trouble := self._look(running)) is not None:
+                return trouble
+
+    def _look(self, running: _Running[PortT]) -> _Trouble | None:
+        now, stream, port = asyncio.get_running_loop().time(), running.stream, running.stream.port
+        lost = running.heartbeat.check(now, blocks=port.blocks, active=stream.active, finished=port.finished)
+        if lost is not None:
+            return _Trouble(None, "listed anew") if stream.displaced else _Trouble("device_lost", lost)
+        self._tell_faults(running)
+        self._tell_losses(now, stream.request.device)
+        if self.settings.reopen and running.flags.check(now, port.flagged) and self._latency == "low":
+            self._latency = "high"
+            _log.info(
+                "%s: opened anew with high latency, for the driver loses sound", stream.request.device.name
+            )
+            return _Trouble(None, "high latency")
+        return self._look_at_zeros(port, stream.request.device)
+
+    def _look_at_zeros(self, port: PortT, device: DeviceInfo) -> _Trouble | None:
+        if not port.blocks:
+            return None
+        if not port.zero_blocks:
+            if self._zeros.heard():
+                self._tell("device_restored", device, "it can be heard again")
+            return None
+        seconds = port.zero_blocks * port.format.block_seconds
+        if not self._zeros.check(seconds):
+            return None
+        told, self._zeros.silent = self._zeros.silent, True
+        if not told:
+            self._tell(
+                "device_silent",
+                device,
+                f"only digital zeros for {seconds:.0f} s: muted, removed or not permitted",
+            )
+        return _Trouble(None, "silent") if self.settings.reopen else None
+
+    async def _reopen(self, lost: DeviceInfo, *, announced: bool) -> None:
+        """Tries until a device is open: as listed first, then listed anew each time."""
+        choose = partial(self._replacement, lost)
+        attempt = 0
+        listed: int | None = None
+        while True:
+            await asyncio.sleep(BACKOFF_SECONDS[min(attempt, len(BACKOFF_SECONDS) - 1)])
+            try:
+                stream = await self._hub.open(
+                    self._wish(choose),
+                    unless_listed_since=listed,
+                    timeout_seconds=self.settings.open_timeout_seconds,
+                )
+                break
+            except DeviceError as error:
+                if not announced:
+                    announced = True
+                    self._tell("device_lost", lost, str(error))
+                _log.debug("%s: not back yet: %s", lost.name, error)
+            attempt, listed = attempt + 1, self._hub.listings
+        self._attach(stream)
+        device = stream.request.device
+        if (device.host_api, device.name) != (lost.host_api, lost.name):
+            self._tell("device_changed", device, f"in place of {lost.name}")
+        elif announced:
+            self._tell("device_restored", device, "it works again")
+
+    def _replacement(self, lost: DeviceInfo, devices: list[DeviceInfo]) -> DeviceInfo:
+        return selection.replace(devices, self.settings.direction, self.settings.device, lost)
+
+    # ---- events
+
+    def _tell_faults(self, running: _Running[PortT]) -> None:
+        port, device = running.stream.port, running.stream.request.device
+        if port.faults > running.faults:
+            first, running.faults = running.faults == 0, port.faults
+            if first:
+                _log.error("%s: a block was lost", device.name, exc_info=port.fault)
+                self._tell(
+                    "device_fault", device, f"{type(port.fault).__name__} in the exchange with the driver"
+                )
+
+    def _tell_losses(self, now: float, device: DeviceInfo) -> None:
+        """At most once in ten seconds."""
+        told_at, told = self._loss_told
+        fresh = self.lost_seconds - told
+        if fresh > 0 and now - told_at >= LOSS_REPORT_SECONDS:
+            self._loss_told = (now, self.lost_seconds)
+            kind: DeviceEventKind = (
+                "device_overflow" if self.settings.direction == "input" else "device_underrun"
+            )
+            self._tell(kind, device, f"{1000 * fresh:.0f} ms of sound are missing")
+
+    def _tell(self, kind: DeviceEventKind, device: DeviceInfo, reason: str) -> None:
+        _log.log(
+            logging.WARNING if kind in ("device_lost", "device_silent", "device_fault") else logging.INFO,
+            "%s: %s: %s", device.name, kind, reason,
+        )  # fmt: skip
+        if self.settings.on_event is None:
+            return
+        try:
+            self.settings.on_event(DeviceEvent(kind, self.settings.direction, device.name, reason))
+        except Exception:  # noqa: BLE001 - the user's code; the device does not depend on it
+            _log.exception("on_event of a device raised")

@@ -1,0 +1,199 @@
+"""PortAudio through python-sounddevice: the one module that knows it. Everything here may block."""
+
+import importlib
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..errors import DeviceBusy, DeviceError, DeviceRefused, PortAudioMissing
+from .backend import FormatRefused, Stream, StreamPort
+from .types import DeviceInfo, StreamRequest
+
+# PaErrorCode in portaudio.h. An invalid device is what PortAudio says of an invalid WASAPI rate (PortAudio#314).
+_FORMAT_ERRORS = {-9998, -9997, -9996, -9994, -9993}
+_UNAVAILABLE = -9985
+_BUSY_WORDS = ("busy", "in use", "exclusive")
+
+_INSTALLERS = {
+    "apt-get": "apt-get install libportaudio2 libasound2-plugins",
+    "dnf": "dnf install portaudio",
+    "pacman": "pacman -S portaudio",
+    "apk": "apk add portaudio",
+    "zypper": "zypper install portaudio",
+    "brew": "brew install portaudio",
+}
+
+STALE_SECONDS = 2.0  # a time stamp further off than this is none
+
+
+class PortAudioBackend:
+    """A `Backend`. Importing sounddevice initialises PortAudio, so that is done with the first use."""
+
+    def __init__(self) -> None:
+        self._sounddevice: Any = None
+
+    def devices(self) -> list[DeviceInfo]:
+        """See `Backend.devices`."""
+        sd = self._load()
+        try:
+            apis = sd.query_hostapis()
+            defaults = _defaults(sd, apis)
+            return [_info(device, apis, defaults) for device in sd.query_devices()]
+        except sd.PortAudioError as error:
+            raise DeviceError(f"the devices cannot be listed: {_words(error)}") from error
+
+    def refresh(self) -> None:
+        """See `Backend.refresh`. PortAudio has no other way than to begin anew (PortAudio#750)."""
+        sd = self._load()
+        try:
+            sd._terminate()
+            sd._initialize()
+        except sd.PortAudioError as error:
+            raise DeviceError(f"the devices cannot be listed anew: {_words(error)}") from error
+
+    def open(self, request: StreamRequest, port: StreamPort) -> Stream:
+        """See `Backend.open`."""
+        sd = self._load()
+        raw_class = sd.RawInputStream if request.direction == "input" else sd.RawOutputStream
+        try:
+            stream = raw_class(
+                device=request.device.index,
+                samplerate=request.format.rate_hz,
+                channels=request.format.channels,
+                blocksize=request.format.block_frames,
+                dtype="float32",
+                latency=request.latency,
+                callback=_callback(request, port),
+                finished_callback=port.on_finished,
+                extra_settings=_extra_settings(sd, request.device),
+            )
+        except (sd.PortAudioError, ValueError) as error:
+            raise _translate(request, error) from error
+        try:
+            stream.start()
+        except sd.PortAudioError as error:
+            stream.close()
+            raise _translate(request, error) from error
+        return _PortAudioStream(stream)
+
+    def _load(self) -> Any:
+        if self._sounddevice is None:
+            try:
+                self._sounddevice = importlib.import_module("sounddevice")
+            except ImportError as error:
+                raise PortAudioMissing("run 'pip install sounddevice'") from error
+            except OSError as error:  # sounddevice found no library to load
+                raise PortAudioMissing(install_command()) from error
+            except (
+                Exception
+            ) as error:  # PortAudioError of an import that failed half-way, which has no name yet
+                raise DeviceError(f"PortAudio does not start: {error}") from error
+        return self._sounddevice
+
+
+class _PortAudioStream:
+    """A `Stream`."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self.latency_seconds = float(stream.latency)
+
+    @property
+    def active(self) -> bool:
+        return bool(self._stream.active)
+
+    def close(self) -> None:
+        self._stream.abort()  # stop() would wait for what is still to be played
+        self._stream.close()
+
+
+def install_command() -> str:
+    """What installs PortAudio here, as an imperative."""
+    for tool, command in _INSTALLERS.items():
+        if shutil.which(tool):
+            sudo = "" if tool == "brew" or not hasattr(os, "geteuid") or os.geteuid() == 0 else "sudo "
+            return f"run '{sudo}{command}'"
+    return "install the package of your system that is called portaudio or libportaudio2"
+
+
+def _callback(request: StreamRequest, port: StreamPort) -> Callable[[Any, int, Any, Any], None]:
+    """What PortAudio calls every 10 ms. The buffer dies when it returns (sounddevice#162)."""
+    channels = request.format.channels
+    info, on_block, clock = request.device, port.on_block, time.monotonic
+    if request.direction == "input":
+        usual = -info.low_input_latency_seconds
+
+        def record(data: Any, frames: int, times: Any, status: Any) -> None:
+            offset = times.inputBufferAdcTime - times.currentTime
+            at = clock() + (offset if -STALE_SECONDS < offset <= 0 and times.currentTime else usual)
+            block = np.frombuffer(data, np.float32).reshape(frames, channels)
+            on_block(block, at, status.input_overflow)
+
+        return record
+    usual = info.low_output_latency_seconds
+
+    def play(data: Any, frames: int, times: Any, status: Any) -> None:
+        offset = times.outputBufferDacTime - times.currentTime
+        at = clock() + (offset if 0 <= offset < STALE_SECONDS and times.currentTime else usual)
+        block = np.frombuffer(data, np.float32).reshape(frames, channels)
+        on_block(block, at, status.output_underflow)
+
+    return play
+
+
+def _defaults(sd: Any, apis: Any) -> tuple[int, int]:
+    """Indices of the default input and output, −1 for none; WASAPI's on Windows, where PortAudio says MME's."""
+    chosen = tuple(sd.default.device)
+    for api in apis:
+        if api["name"] == "Windows WASAPI" and chosen == tuple(sd.default._default_device):
+            return api["default_input_device"], api["default_output_device"]
+    return chosen[0], chosen[1]
+
+
+def _info(device: Any, apis: Any, defaults: tuple[int, int]) -> DeviceInfo:
+    index = device["index"]
+    return DeviceInfo(
+        index=index,
+        name=device["name"],
+        host_api=apis[device["hostapi"]]["name"],
+        inputs=device["max_input_channels"],
+        outputs=device["max_output_channels"],
+        default_rate_hz=round(device["default_samplerate"]),
+        is_default_input=index == defaults[0],
+        is_default_output=index == defaults[1],
+        low_input_latency_seconds=device["default_low_input_latency"],
+        high_input_latency_seconds=device["default_high_input_latency"],
+        low_output_latency_seconds=device["default_low_output_latency"],
+        high_output_latency_seconds=device["default_high_output_latency"],
+    )
+
+
+def _extra_settings(sd: Any, device: DeviceInfo) -> Any:
+    """Shared-mode WASAPI takes any rate if Windows may convert (sounddevice#492; needs 0.5)."""
+    return sd.WasapiSettings(auto_convert=True) if device.host_api == "Windows WASAPI" else None
+
+
+def _translate(request: StreamRequest, error: Exception) -> DeviceRefused:
+    name, words = request.device.name, _words(error)
+    code = error.args[1] if len(error.args) > 1 else None
+    if code in _FORMAT_ERRORS:
+        layout = f"{request.format.rate_hz} Hz, {request.format.channels} ch"
+        return FormatRefused(name, f"{words} ({layout})")
+    if code == _UNAVAILABLE or any(word in words.casefold() for word in _BUSY_WORDS):
+        return DeviceBusy(name, f"in use by another program or unplugged: {words}")
+    if "permission" in words.casefold() and sys.platform == "linux":
+        words += "; is this user in the group audio?"
+    return DeviceRefused(name, words)
+
+
+def _words(error: Exception) -> str:
+    """PortAudio's text, and the host API's own where there is one."""
+    text = str(error.args[0]) if error.args else type(error).__name__
+    host = error.args[2][2] if len(error.args) > 2 else ""
+    text = text.removeprefix("Error opening RawInputStream: ").removeprefix("Error opening RawOutputStream: ")
+    return f"{text}: {host}" if host else text
