@@ -108,7 +108,8 @@ class Summary:
             yield "sent", f"{self.sent_seconds:.1f} s in {self.stats.get('packets_sent', 0)} packets"
             yield "heard", f"{self.heard_seconds:.1f} s in {self.stats.get('packets_received', 0)} packets"
             yield "loss", self._loss()
-            yield "latency", self._latency()
+            if latency := self._latency():
+                yield "latency", latency
         for line in self.lines:
             yield ("you" if line.speaker == "user" else "model"), _said(line)
         for purpose, path in self.files.items():
@@ -129,7 +130,8 @@ class Summary:
             parts.append(f"{_milliseconds(mean)} ms to the answer")
         if (rtt_ms := self.stats.get("rtt_ms")) is not None:
             parts.append(f"network {rtt_ms:.1f} ms")
-        parts.append(f"playout {self.stats.get('playout_delay_ms', 0):.0f} ms")
+        if playout_ms := self.stats.get("playout_delay_ms"):
+            parts.append(f"playout {playout_ms:.0f} ms")
         return ", ".join(parts)
 
     def _remark(self) -> str:
