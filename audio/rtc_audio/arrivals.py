@@ -11,6 +11,8 @@ import numpy as np
 
 WINDOW = 500  # packets that are looked back on
 LEARNING = WINDOW // 2  # packets until the start allowance is given up
+LATE_COST_SECONDS = 20.0
+KEEP_COST_SECONDS, KEEP_SECONDS = 90.0, 0.110
 START_SECONDS = 0.022  # room for one packet of FEC
 MARGIN_SECONDS = 0.0005
 BURST_WEIGHT = 0.02  # of a packet that comes right behind another: a stall is one event, not ten
@@ -23,11 +25,12 @@ RESTART_SECONDS = 1.0  # a step this large is another clock, not another path
 class Arrivals:
     """Lateness of the last packets; `base_seconds` is the fastest path, `target_seconds` the delay above it.
 
-    `late_cost_seconds` is the delay that the loss of everything would be worth.
+    With `keep_late` a late frame costs more, because the delay that it adds will stay: rare stalls are then worth a
+    delay that is up to `KEEP_SECONDS` longer. The target never exceeds `max_seconds`.
     """
 
-    def __init__(self, late_cost_seconds: float, max_seconds: float) -> None:
-        self._cost, self._max = late_cost_seconds, max_seconds
+    def __init__(self, max_seconds: float, *, keep_late: bool) -> None:
+        self._max, self._keep_late = max_seconds, keep_late
         self._offset, self._weight = np.zeros(WINDOW), np.zeros(WINDOW)
         self._count = 0
         self._recent: deque[tuple[float, float]] = deque(maxlen=RECENT)  # offset, arrival
@@ -40,7 +43,7 @@ class Arrivals:
         gap = frame_seconds if self._heard is None else now - self._heard
         self._heard = now
         self._recent.append((offset, now))
-        if self._count and abs(self._floor() - self.base_seconds) > RESTART_SECONDS:
+        if not -RESTART_SECONDS < min(self._floor(), offset) - self.base_seconds < RESTART_SECONDS:
             self._count = 0
         self._add(offset, min(max(gap / frame_seconds, BURST_WEIGHT), 1.0))
 
@@ -53,7 +56,7 @@ class Arrivals:
         return float("inf") if self._heard is None else now - self._heard
 
     def _floor(self) -> float:
-        """The fastest of the recent packets; the base as long as they are few or came in one burst."""
+        """The fastest of the recent packets; the base if they are too few or came in one burst."""
         if len(self._recent) < RECENT or self._recent[-1][1] - self._recent[0][1] < RECENT_SECONDS:
             return self.base_seconds
         return min(offset for offset, _ in self._recent)
@@ -71,8 +74,11 @@ class Arrivals:
         used = min(self._count, WINDOW)
         order = self._offset[:used].argsort()
         offsets, upto = self._offset[order], self._weight[order].cumsum()
-        cost = offsets - (self._cost / max(used, LEARNING)) * upto
-        best = float(offsets[cost.argmin()])
+        share = upto / max(used, LEARNING)
+        best = float(offsets[(offsets - LATE_COST_SECONDS * share).argmin()])
+        if self._keep_late:
+            patient = float(offsets[(offsets - KEEP_COST_SECONDS * share).argmin()])
+            best = min(patient, best + KEEP_SECONDS)
         self.base_seconds = float(offsets[0])
         target = max(best, self._floor()) - self.base_seconds + MARGIN_SECONDS
         if self._count < LEARNING:

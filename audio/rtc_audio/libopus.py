@@ -163,7 +163,8 @@ class NativeDecoder:
         got = self._lib.opus_decode_float(self._handle, payload, size, self._pointer, samples, fec)
         if got < 0:
             check(self._lib, got, "decoding")
-        return self._pcm[:got].copy()
+        # damaged packets decode to any loudness
+        return np.clip(self._pcm[:got], np.float32(-1), np.float32(1))
 
     def reset(self) -> None:
         """Back to the state after creation."""

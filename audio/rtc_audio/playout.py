@@ -23,11 +23,12 @@ from .tape import Mono, Tape
 from .time_scale import energy, lengthen, shorten
 
 PAST_SECONDS = 0.060
-LATE_COST_SECONDS = {"keep": 60.0, "drop": 20.0}
 EDIT_PAUSE_SECONDS = 0.030  # between two edits of sound, unless the delay is far too long
 PAUSE_SECONDS = 0.1  # silence of this length is no part of a word
 PATIENCE_SECONDS = 2.0  # that a wrong delay waits for silence
 FAST_EDIT_SECONDS = 0.060
+URGENT_SECONDS = 0.030  # too long: neither patience nor a wait for full silence
+SILENCE, SOFT = 1e-4, 3e-3  # of the energy of the loudest sound
 EDIT_SECONDS = 0.027  # of sound that an edit looks at
 MAX_TOLD = 3  # frames in a row whose loss the decoder hears of: it has faded out by then
 FEC_MEMORY_SECONDS = 5.0  # silence has no FEC: its loss tells as much about the next one in speech
@@ -69,7 +70,7 @@ class PlayoutBuffer:
         late: Literal["keep", "drop"] = "keep",
         max_delay_seconds: float = 1.5,
     ) -> None:
-        if late not in LATE_COST_SECONDS:
+        if late not in ("keep", "drop"):
             raise ValueError(f'late must be "keep" or "drop", not {late!r}')
         if rate_hz < 8000 or RTP_CLOCK_HZ % rate_hz:
             raise ValueError(f"rate_hz must be 8000 or more and divide {RTP_CLOCK_HZ}, not {rate_hz}")
@@ -80,7 +81,7 @@ class PlayoutBuffer:
         self._packet_counts: Counter[str] = Counter()
         self._sample_counts: Counter[str] = Counter()
         self._queue = PacketQueue(max_delay_seconds, self._packet_counts)
-        self._arrivals = Arrivals(LATE_COST_SECONDS[late], max_delay_seconds)
+        self._arrivals = Arrivals(max_delay_seconds, keep_late=self._keep_late)
         self._tape = Tape(round(PAST_SECONDS * rate_hz), rate_hz // 2)
         self._frame = rate_hz // 50  # samples of the newest decoded frame
         self._playing = False
@@ -282,12 +283,14 @@ class PlayoutBuffer:
             self._fill(len(self._tape) + 1, block, now)
         level = energy(self._tape.ready)
         self._loudest = max(level, self._loudest * 0.999)
-        quiet = level < max(1e-5, self._loudest * 1e-4)
-        if not quiet:
+        if level > max(1e-5, self._loudest * SILENCE):
             self._quiet_since = now
-        waited = now - self._wrong_since >= PATIENCE_SECONDS and now - self._edited >= EDIT_PAUSE_SECONDS
-        pause = quiet and now - self._quiet_since >= PAUSE_SECONDS
-        if pause or waited or excess > FAST_EDIT_SECONDS * self._rate_hz:
+        urgent = excess > URGENT_SECONDS * self._rate_hz
+        pause = now - self._quiet_since >= PAUSE_SECONDS
+        quiet = pause or (urgent and level < max(1e-5, self._loudest * SOFT))
+        patience = 0 if urgent else PATIENCE_SECONDS
+        waited = now - self._wrong_since >= patience and now - self._edited >= EDIT_PAUSE_SECONDS
+        if quiet or waited or excess > FAST_EDIT_SECONDS * self._rate_hz:
             self._scale_time(excess, block, now, quiet=quiet)
 
     def _contiguous(self) -> bool:

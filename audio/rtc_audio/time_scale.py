@@ -5,7 +5,7 @@ import numpy as np
 from .expansion import LONGEST_PERIOD, SHORTEST_PERIOD, best_match, crossfade, pitch_period
 from .tape import Mono
 
-GOOD_MATCH = 0.85  # correlation from which on a period may be cut out or repeated unheard
+GOOD_MATCH = 0.9  # correlation from which on a period may be cut out or repeated unheard
 FADE_SECONDS = 0.004
 TEMPLATE_SECONDS = 0.008
 
