@@ -229,7 +229,7 @@ class Call:
             self._channel.pump()
 
     def _send(self, event: Json) -> None:
-        text = json.dumps(event, ensure_ascii=False, separators=(",", ":"))
+        text = _to_json(event)
         limit = self._peer.remote.max_message_size if self._peer.remote is not None else None
         size = len(text.encode())
         if limit is not None and size > limit:
@@ -272,13 +272,25 @@ class Call:
         self._event_log.add(LoggedEvent(self.id, at_seconds, sender, event), size)
 
 
+def _to_json(event: Mapping[str, Any]) -> str:
+    text = json.dumps(event, ensure_ascii=False, separators=(",", ":"))
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair, which a client sent escaped and gets back escaped
+        return json.dumps(event)
+    return text
+
+
 def _shown(message: str | bytes) -> Mapping[str, Any]:
     """A client's message for the log, whatever it is."""
     try:
         event = json.loads(message)
     except (ValueError, RecursionError):
         event = None
-    return event if isinstance(event, dict) else {"type": "(malformed)", "message": message}
+    if isinstance(event, dict):
+        return event
+    text = message if isinstance(message, str) else message.decode("utf-8", "replace")
+    return {"type": "(malformed)", "message": text[:1000]}
 
 
 def _faulty_answer(answer: str, faults: Faults) -> str:

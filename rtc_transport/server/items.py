@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .formats import decode_pcm16
-from .problems import EventError, check_id, check_type, one_of, optional, required
+from .problems import EventError, check_id, check_known, check_type, one_of, optional, required
 from .vad import RATE_HZ
 
 Mono = NDArray[np.float32]
@@ -25,6 +25,7 @@ _CONTENT_KINDS = {
     "user": ("input_text", "input_audio", "input_image"),
     "assistant": ("output_text",),
 }
+_PART_FIELDS = ("type", "text", "audio", "transcript", "image_url", "detail")
 
 
 @dataclass(eq=False)
@@ -151,10 +152,12 @@ def client_item(data: Json, conversation: Conversation, new_id: Callable[[str], 
     """The item a client gave, checked and completed; raises EventError for what the service refuses."""
     kind = required(data, "type", str, "item")
     one_of(*_KINDS)(kind, "item.type")
+    check, known = _KINDS[kind]
+    check_known(data, {*known, "type", "id", "object", "status"}, "item")
     item_id = optional(data, "id", str, "item")
     wire = {**copy.deepcopy(data), "id": new_id("item") if item_id is None else check_id(item_id, "item.id")}
     item = Item(wire)
-    _KINDS[kind](item, conversation)
+    check(item, conversation)
     if not kind.startswith("mcp_"):
         wire["object"] = "realtime.item"
         wire.setdefault("status", "completed")
@@ -174,6 +177,7 @@ def _message(item: Item, conversation: Conversation) -> None:
 
 def _part(part: Any, role: str, path: str) -> Mono | None:
     check_type(part, path, dict)
+    check_known(part, _PART_FIELDS, path)
     kind = required(part, "type", str, path)
     if kind == "output_audio" and role == "assistant":
         raise EventError("invalid_value", "Assistant messages with audio cannot be created.", f"{path}.type")
@@ -233,12 +237,14 @@ def _mcp_list_tools(item: Item, conversation: Conversation) -> None:
     required(item.data, "tools", list, "item")
 
 
-_KINDS: Mapping[str, Callable[[Item, Conversation], None]] = {
-    "message": _message,
-    "function_call": _function_call,
-    "function_call_output": _function_call_output,
-    "mcp_approval_response": _mcp_approval_response,
-    "mcp_approval_request": _mcp_call,
-    "mcp_call": _mcp_call,
-    "mcp_list_tools": _mcp_list_tools,
+_MCP_CALL = ("server_label", "name", "arguments")
+_KINDS: Mapping[str, tuple[Callable[[Item, Conversation], None], tuple[str, ...]]] = {
+    "message": (_message, ("role", "content")),
+    "function_call": (_function_call, ("name", "arguments", "call_id")),
+    "function_call_output": (_function_call_output, ("call_id", "output")),
+    "mcp_approval_response": (_mcp_approval_response, ("approval_request_id", "approve", "reason")),
+    "mcp_approval_request": (_mcp_call, _MCP_CALL),
+    "mcp_call": (_mcp_call, (*_MCP_CALL, "approval_request_id", "output", "error")),
+    "mcp_list_tools": (_mcp_list_tools, ("server_label", "tools")),
 }
+"""What is checked in an item of each kind, and the fields of its own that it may have."""

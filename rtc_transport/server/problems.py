@@ -2,8 +2,8 @@
 
 import json
 import math
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Never
 
 Check = Callable[[Any, str], None]
 """Raises `EventError` if a value (first argument) at a dotted path (second) is not what the service takes."""
@@ -40,12 +40,16 @@ def parse_event(message: str | bytes) -> dict[str, Any]:
     if isinstance(message, bytes):
         raise EventError("invalid_json", "The message is not UTF-8 text; events are JSON text.")
     try:
-        event = json.loads(message)
+        event = json.loads(message, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise EventError("invalid_json", f"We could not parse the JSON of the event: {error}.") from error
     if not isinstance(event, dict):
         raise EventError("invalid_json", "The event is no JSON object.")
     return event
+
+
+def _no_constant(name: str) -> Never:
+    raise ValueError(f"{name} is no JSON")  # Python's parser takes NaN and Infinity
 
 
 def check_size(message: str | bytes, limit: int) -> None:
@@ -70,6 +74,13 @@ def optional(holder: Mapping[str, Any], key: str, kind: type, path: str = "") ->
     if value is not None:
         check_type(value, f"{path}.{key}" if path else key, kind)
     return value
+
+
+def check_known(holder: Mapping[str, Any], known: Collection[str], path: str) -> None:
+    """Raises if `holder` has a field that is not in `known`."""
+    for key in holder:
+        if key not in known:
+            raise EventError("unknown_parameter", f"Unknown parameter: '{path}.{key}'.", f"{path}.{key}")
 
 
 def check_type(value: Any, param: str, kind: type) -> None:
@@ -148,11 +159,9 @@ def fields(**checks: Check) -> Check:
 
     def check(value: Any, param: str) -> None:
         check_type(value, param, dict)
+        check_known(value, checks, param)
         for key, inner in value.items():
-            path = f"{param}.{key}"
-            if key not in checks:
-                raise EventError("unknown_parameter", f"Unknown parameter: '{path}'.", path)
-            checks[key](inner, path)
+            checks[key](inner, f"{param}.{key}")
 
     return check
 

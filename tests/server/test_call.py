@@ -111,10 +111,19 @@ async def test_bad_messages_get_an_error_and_the_call_goes_on(server: RealtimeSe
     codes = [event["error"]["code"] for event in client.events if event["type"] == "error"]
     assert codes == ["invalid_json", "invalid_json", "invalid_json", "invalid_value"]
     assert [e.event["type"] for e in client.call.events if e.sender == "client"][:3] == ["(malformed)"] * 3
+    assert json.dumps([e.event for e in client.call.events])
 
 
 def with_message_limit(size: int) -> Callable[[str], str]:
     return lambda sdp: re.sub(r"a=max-message-size:\d+", f"a=max-message-size:{size}", sdp)
+
+
+async def test_half_a_character_comes_back_as_it_came(server: RealtimeServer) -> None:
+    async with calling(server) as client:
+        client.send_raw(
+            r'{"type": "session.update", "session": {"type": "realtime", "instructions": "\ud83d ü"}}'
+        )
+        assert (await client.wait_for("session.updated"))["session"]["instructions"] == "\ud83d ü"
 
 
 async def test_large_events_pass_both_ways_up_to_the_limit_of_the_peer(server: RealtimeServer) -> None:

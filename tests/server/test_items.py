@@ -160,6 +160,12 @@ MESSAGE = {"type": "message", "role": "user"}
             "string_above_max_length",
             "maximum length 32, but got a string with length 33",
         ),
+        (user("x", colour="red"), "unknown_parameter", "Unknown parameter: 'item.colour'."),
+        (
+            {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "x", "b": 1}]},
+            "unknown_parameter",
+            "Unknown parameter: 'item.content[0].b'.",
+        ),
         (user("x", id=""), "invalid_value", "the id is empty"),
         (
             user("x", id=7),

@@ -53,6 +53,7 @@ def test_the_voice_cannot_change_once_it_was_heard() -> None:
         ("{", "invalid_json", "We could not parse the JSON of the event"),
         ("[" * 100_000, "invalid_json", "We could not parse the JSON of the event"),
         ("1" * 5000, "invalid_json", "We could not parse the JSON of the event"),
+        ('{"type": NaN}', "invalid_json", "We could not parse the JSON of the event: NaN is no JSON."),
         ("[]", "invalid_json", "The event is no JSON object."),
         (b"{}", "invalid_json", "The message is not UTF-8 text; events are JSON text."),
         ("{}", "missing_required_parameter", "Missing required parameter: 'type'."),
