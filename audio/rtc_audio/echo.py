@@ -120,8 +120,9 @@ def make_echo_canceller(
     through; "webrtc": libwebrtc's canceller, from the extra `aec`; "gate": the microphone is silent while the
     loudspeaker sounds; "off": nothing.
 
-    Raises UnsupportedFormat for an unknown kind, for rates that cannot be converted, and for a gate in other blocks
-    than 10 ms; EchoUnavailable, with the command that installs it, if "webrtc" is not installed.
+    Raises UnsupportedFormat for an unknown kind and for rates that cannot be converted or have no whole number of
+    frames in 10 ms (unless `frames` is given); EchoUnavailable, with the command that installs it, if "webrtc" is not
+    installed.
     """
     from .echo_adapter import AdaptedEchoCanceller
     from .echo_kalman import KalmanEchoCanceller
@@ -131,7 +132,7 @@ def make_echo_canceller(
     if kind == "off":
         return NullEchoCanceller(rate_hz)
     if kind == "gate":
-        inner: EchoCanceller = HalfDuplexGate(rate_hz)
+        inner: EchoCanceller = HalfDuplexGate(inner_rate_hz if rate_hz % 100 else rate_hz)
     elif kind == "cancel":
         inner = KalmanEchoCanceller(inner_rate_hz)
     elif kind == "webrtc":
