@@ -27,7 +27,11 @@ class MediaEvents(Protocol):
 
 
 class Media:
-    """`start` and `stop` frame a call; `hold` keeps the source unread until the session is ready."""
+    """`start_source`, `start_sink`, `release` and `stop` are the stations of a call.
+
+    The source is started first and not read until `release`; the sink is started when there is a connection, so that
+    a connect that fails costs a file nothing that is in it.
+    """
 
     def __init__(
         self,
@@ -50,13 +54,16 @@ class Media:
         self.voice.tap = events.played
         self.voice.on_audible = self.latency.heard
 
-    async def start(self) -> None:
-        """Starts source and sink, silent until `release`; what their start raises comes out."""
+    async def start_source(self) -> None:
+        """Starts the source, silent until `release`; what its start raises comes out."""
         self._running = True
         self.uplink.held = True
         if self.source is not None:
             await self.source.start()
         self.uplink.set_source(self.source)
+
+    async def start_sink(self) -> None:
+        """Starts the sink; what its start raises comes out."""
         await self.voice.begin(self.sink)
 
     def release(self) -> None:

@@ -162,7 +162,7 @@ class WebRTCTransport(ProtocolShell):
         except SignalingError as error:
             raise from_signaling(error, "key") from error
         self._marks["key"] = self._now()
-        await self._media.start()
+        await self._media.start_source()
         self._call = call = Call(
             Place(self._client, key, wanted.url, self._base_url),
             self._media.uplink.read,
@@ -176,6 +176,7 @@ class WebRTCTransport(ProtocolShell):
         )
         fields = {**wanted.session.to_update(), "type": "realtime", "model": wanted.model}
         await call.establish(fields, timeout_seconds=wanted.timeout_seconds, on_answer=self._on_answer)
+        await self._media.start_sink()
         self._ready = asyncio.get_running_loop().create_future()
         self._perform(self._core.open(wanted.session, self._now(), limit=call.message_limit))
         await self._ready

@@ -1,14 +1,23 @@
 """What the peer hears: mute, exchanged and faulty sources; what is played: sinks, interruption, taps."""
 
 import asyncio
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from rtc_audio.ports import Pcm, Pull
-from rtc_transport import CallbackSink, PushSource, RealtimeServer, ToneSource, WebRTCTransport
-from rtc_transport.server import Call
+from rtc_transport import (
+    CallbackSink,
+    ConnectError,
+    FileSink,
+    PushSource,
+    RealtimeServer,
+    ToneSource,
+    WebRTCTransport,
+)
+from rtc_transport.server import Call, Faults
 from support.transports import call_of, connected, eventually, level_dbfs
 
 RATE_HZ = 24000  # of what the server keeps
@@ -254,3 +263,13 @@ async def test_a_sink_that_fails_in_its_release_is_reported(realtime_server: Rea
     await transport.close()
     assert errors == ["sink: the sink failed: it will not stop"]
     assert transport.status == "disconnected"
+
+
+async def test_a_connect_that_fails_leaves_the_file_of_the_last_call_alone(tmp_path: Path) -> None:
+    kept = tmp_path / "kept.wav"
+    kept.write_bytes(b"what was recorded before")
+    async with RealtimeServer(faults=Faults(status=401)) as server:
+        transport = WebRTCTransport(sink=FileSink(kept), base_url=server.url)
+        with pytest.raises(ConnectError):
+            await transport.connect(api_key="test-key")
+    assert kept.read_bytes() == b"what was recorded before"
