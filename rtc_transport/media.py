@@ -43,7 +43,7 @@ class Media:
     ) -> None:
         self.source, self.sink = source, sink
         self._events = events
-        self._running = False
+        self._running = self._released = False
         self.latency = ResponseLatency()
         self.uplink = Uplink(
             rate_hz, on_error=events.source_failed, on_ended=lambda source: events.source_ended()
@@ -56,7 +56,7 @@ class Media:
 
     async def start_source(self) -> None:
         """Starts the source, silent until `release`; what its start raises comes out."""
-        self._running = True
+        self._running, self._released = True, False
         self.uplink.held = True
         if self.source is not None:
             await self.source.start()
@@ -71,18 +71,20 @@ class Media:
         self.uplink.held = False
 
     async def stop(self) -> None:
-        """Releases source and sink, both although one fails; idempotent. Raises what the source raised."""
-        self._running = False
+        """Releases source and sink, started or not, both although one fails; idempotent.
+
+        Raises what the source raised; what the sink raises is told to `events`.
+        """
+        if self._released:
+            return
+        self._running, self._released = False, True
         self.uplink.held = True
         self.uplink.set_source(None)
-        outcomes = await asyncio.gather(
-            self.voice.end(),
-            *([self.source.aclose()] if self.source is not None else []),
-            return_exceptions=True,
-        )
-        for outcome in outcomes:
-            if isinstance(outcome, BaseException):
-                raise outcome
+        try:
+            await self.voice.end(self.sink)
+        finally:
+            if self.source is not None:
+                await self.source.aclose()
 
     async def set_source(self, source: AudioSource | None) -> None:
         """See `WebRTCTransport.set_source`."""

@@ -74,12 +74,13 @@ class RemoteVoice:
             await self._use(sink or NullSink())
             await self._close_sink(old)
 
-    async def end(self) -> None:
-        """Stops the sink and what waits for it; idempotent."""
+    async def end(self, sink: AudioSink | None) -> None:
+        """Stops the sink that is served, or releases `sink` if none is yet; idempotent."""
         if self._running:
-            self._running = False
+            self._running, sink = False, self._sink
             self._path.close()
-            await self._close_sink(self._sink)
+        if sink is not None:
+            await self._close_sink(sink)
 
     async def _use(self, sink: AudioSink) -> None:
         rate_hz = sink.rate_hz if sink.rate_hz in RATES_HZ else 48000

@@ -211,6 +211,7 @@ class WebRTCTransport(ProtocolShell):
             if self._status != "disconnected" or self._closing is not None:
                 await asyncio.shield(self._begin_closing(None))
             if self._status == "disconnected":  # no handler has connected again
+                await self._media.stop()  # a transport that never connected holds its source and sink, too
                 await self._emitter.settle(HANDLER_GRACE_SECONDS, self._closers)
         finally:
             self._closers.discard(caller)

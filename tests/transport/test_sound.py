@@ -273,3 +273,9 @@ async def test_a_connect_that_fails_leaves_the_file_of_the_last_call_alone(tmp_p
         with pytest.raises(ConnectError):
             await transport.connect(api_key="test-key")
     assert kept.read_bytes() == b"what was recorded before"
+
+
+async def test_a_transport_that_never_connected_releases_its_sink(tmp_path: Path) -> None:
+    async with WebRTCTransport(sink=FileSink(tmp_path / "never.wav")):
+        pass  # a ResourceWarning would fail the test
+    assert not (tmp_path / "never.wav").exists()
