@@ -163,4 +163,4 @@ async def test_source_and_sink_serve_two_calls_in_a_row(realtime_server: Realtim
         call = call_of(realtime_server, transport)
         await call.wait_for("input_audio_buffer.speech_started")
         await transport.close()
-    assert (tmp_path / "out.wav").stat().st_size > 10_000
+    assert (tmp_path / "out.wav").stat().st_size > 1_000
