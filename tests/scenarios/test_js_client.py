@@ -5,7 +5,6 @@ import json
 import wave
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from rtc_signaling import mint_client_secret
