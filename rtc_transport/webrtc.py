@@ -16,6 +16,7 @@ from .attempt import SharedAttempt
 from .call import Call, Place, from_signaling
 from .errors import ConnectError, ConnectTimeout, NotConnectedError, Stage
 from .events.transport import Audio, InputAudio, SourceEnded
+from .events.warm import build_validators
 from .layer import ApiKey
 from .media import Media
 from .peer import PeerEvents
@@ -91,6 +92,7 @@ class WebRTCTransport(ProtocolShell):
         self._ready: asyncio.Future[None] | None = None
         self._closing: asyncio.Task[None] | None = None
         self._marks: dict[str, float] = {}
+        self._warming: asyncio.Task[None] | None = None
 
     # ---- connect
 
@@ -157,6 +159,8 @@ class WebRTCTransport(ProtocolShell):
         return self._call.stage
 
     async def _establish(self, wanted: _Wanted) -> None:
+        if self._warming is None:
+            self._warming = asyncio.get_running_loop().create_task(_warm_up(), name="build validators")
         try:
             key = await resolve_key(wanted.api_key)
         except SignalingError as error:
@@ -240,7 +244,7 @@ class WebRTCTransport(ProtocolShell):
             if self._ready is not None and not self._ready.done():
                 self._ready.cancel()
             self._end_conversation(reason or "the transport was closed")
-            ends = [self._media.stop()]
+            ends = [self._media.stop(), self._stop_warming()]
             if call is not None:
                 ends.append(call.close())
             for outcome in await asyncio.gather(*ends, return_exceptions=True):
@@ -251,6 +255,12 @@ class WebRTCTransport(ProtocolShell):
             self._closing = None
             self._set_status("disconnected", reason)
             self._emitter.end_iterators()
+
+    async def _stop_warming(self) -> None:
+        warming, self._warming = self._warming, None
+        if warming is not None:
+            warming.cancel()
+            await asyncio.gather(warming, return_exceptions=True)
 
     def _on_lost(self, reason: str) -> None:
         """The connection ended by itself: the call is over, and everybody is told why."""
@@ -344,6 +354,12 @@ class WebRTCTransport(ProtocolShell):
 
     def _source_active(self) -> bool:
         return self._media.speaking
+
+
+async def _warm_up() -> None:
+    """Builds validators a bit at a time while the network is waited for, not when the first event of a type comes."""
+    for _ in build_validators():
+        await asyncio.sleep(0.001)
 
 
 def _text(error: Exception) -> str:
