@@ -1,6 +1,7 @@
 """Calls over real WebRTC: sound both ways, events, and how calls end."""
 
 import asyncio
+import itertools
 import json
 import re
 from collections.abc import AsyncIterator, Callable
@@ -67,11 +68,14 @@ async def test_a_clear_stops_the_voice_within_three_packets(server: RealtimeServ
 
 async def test_between_turns_there_is_silence_at_50_packets_a_second(server: RealtimeServer) -> None:
     async with calling(server) as client:
-        await client.voice.wait_for(5)
-        before = len(client.voice.packets)
-        await asyncio.sleep(1.0)
-        assert 45 <= len(client.voice.packets) - before <= 52
+        await client.voice.wait_for(50)
+        packets = client.voice.packets[-45:]
         assert not client.loud_packets_after(0)
+    steps = {b[1] - a[1] for a, b in itertools.pairwise(packets)}
+    assert min(steps) == 960  # 20 ms; more where the loop was late
+    assert all(step % 960 == 0 for step in steps)
+    sent_seconds = (packets[-1][1] - packets[0][1]) / 48000
+    assert sent_seconds == pytest.approx(packets[-1][3] - packets[0][3], abs=0.1)
 
 
 async def test_a_pausing_server_sends_nothing_between_turns() -> None:

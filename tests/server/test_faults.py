@@ -157,8 +157,8 @@ async def test_everything_can_stall_for_a_while() -> None:
         await asyncio.sleep(1.3)
         times = [packet[3] for packet in client.voice.packets]
     gaps = [b - a for a, b in itertools.pairwise(times)]
-    assert 0.55 < max(gaps) < 0.8
-    assert sum(gap > 0.3 for gap in gaps) == 1
+    assert 0.55 < max(gaps) < 1.0
+    assert sorted(gaps)[-2] < 0.3
 
 
 @pytest.mark.parametrize(
