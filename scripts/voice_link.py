@@ -69,7 +69,8 @@ def _read(path: Path) -> Mono:
         rate_hz = file.getframerate()
         pcm = np.frombuffer(file.readframes(file.getnframes()), np.int16).astype(np.float64)
     loud = resample_poly(pcm, RTP_CLOCK_HZ, rate_hz)
-    return (loud * (0.05 / np.sqrt(np.mean(loud**2)))).astype(np.float32)
+    even: Mono = (loud * (0.05 / np.sqrt(np.mean(loud**2)))).astype(np.float32)
+    return even
 
 
 def encode(pcm: Mono, **settings: Any) -> list[bytes]:
@@ -187,3 +188,14 @@ def pesq_wb(reference: Mono, heard: Heard) -> float:
     return float(
         pesq(16000, resample_poly(reference, 1, 3), resample_poly(heard.pcm, 16000, heard.rate_hz), "wb")
     )
+
+
+def stoi(reference: Mono, heard: Heard) -> float:
+    """Short-time objective intelligibility (0 to 1) against the original, aligned by the best lag."""
+    from pystoi import stoi as measure
+
+    sent, got = resample_poly(reference, 1, 3), resample_poly(heard.pcm, 16000, heard.rate_hz)
+    count = min(len(sent), len(got))
+    spectrum = np.fft.rfft(got[:count], 2 * count) * np.conj(np.fft.rfft(sent[:count], 2 * count))
+    late = int(np.argmax(np.fft.irfft(spectrum)[:8000]))
+    return float(measure(sent[: count - late], got[late:count], 16000))

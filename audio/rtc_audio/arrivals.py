@@ -51,10 +51,6 @@ class Arrivals:
         """A lost frame would have been brought by FEC `offset` seconds behind its media time."""
         self._add(offset, 1.0)
 
-    def quiet_seconds(self, now: float) -> float:
-        """Time since the last packet."""
-        return float("inf") if self._heard is None else now - self._heard
-
     def _floor(self) -> float:
         """The fastest of the recent packets; the base if they are too few or came in one burst."""
         if len(self._recent) < RECENT or self._recent[-1][1] - self._recent[0][1] < RECENT_SECONDS:

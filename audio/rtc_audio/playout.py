@@ -2,9 +2,9 @@
 
 Law of this module: no clock and no wait. `insert` keeps a packet, `pull` decides what is heard now. What is
 missing then is taken from FEC if the packet behind is there, bridged from both sides if some later one is, and
-expanded if nothing is; the decoder never hears of a loss, so a packet that is merely late decodes as it was
-sent. The wanted delay comes from `Arrivals`; what is too much or too little goes by edits: any length in
-silence, else one pitch period at a time.
+expanded if nothing is; the decoder does not hear of a loss before it is certain, so a packet that is merely late
+decodes as it was sent. The wanted delay comes from `Arrivals`; what is too much or too little goes by edits: any
+length in a pause if there is time to wait for one, else one pitch period at a time.
 """
 
 import math
@@ -23,18 +23,17 @@ from .tape import Mono, Tape
 from .time_scale import energy, lengthen, shorten
 
 PAST_SECONDS = 0.060
-EDIT_PAUSE_SECONDS = 0.030  # between two edits of sound, unless the delay is far too long
 PAUSE_SECONDS = 0.1  # silence of this length is no part of a word
-PATIENCE_SECONDS = 2.0  # that a wrong delay waits for silence
-FAST_EDIT_SECONDS = 0.060
+PATIENCE_SECONDS = 2.0  # that a wrong delay waits for a pause
 URGENT_SECONDS = 0.030  # too long: neither patience nor a wait for full silence
+EDIT_PAUSE_SECONDS = 0.030  # between two edits of sound
+FAST_EDIT_SECONDS = 0.060  # too long: not even that
 SILENCE, SOFT = 1e-4, 3e-3  # of the energy of the loudest sound
 EDIT_SECONDS = 0.027  # of sound that an edit looks at
 MAX_TOLD = 3  # frames in a row whose loss the decoder hears of: it has faded out by then
 FEC_MEMORY_SECONDS = 5.0  # silence has no FEC: its loss tells as much about the next one in speech
 MERGE_SECONDS = 0.005
 FLUSH_SECONDS = 0.008
-STALL_SECONDS, BURST_SECONDS = 1.0, 0.008  # after such a gap, packets in such a succession are one burst
 PULL_GAP_SECONDS = 0.1  # pulls this far off their rhythm have begun another one
 PULL_DRIFT = 1e-3  # how fast the earliest pull of a rhythm is forgotten
 
@@ -172,7 +171,7 @@ class PlayoutBuffer:
             packet, hole = head
             fec = hole > 0 and self._note_repair(packet)
             excess = self._excess(block, now)
-            if self._worth_waiting(hole, fec and hole == 1, excess, now):
+            if self._worth_waiting(hole, fec and hole == 1, excess):
                 return self._expand(block)
             if self._inserted >= self._frame and excess >= self._frame and (hole or not self._keep_late):
                 self._skip()  # the expansion has stood for it
@@ -180,14 +179,12 @@ class PlayoutBuffer:
             cut = self._inserted if self._inserted <= min(excess, self._frame * 7 // 10) else 0
             self._decode(packet, hole, fec, cut)
 
-    def _worth_waiting(self, hole: int, fec: bool, excess: int, now: float) -> bool:
+    def _worth_waiting(self, hole: int, fec: bool, excess: int) -> bool:
         """Whether to expand though there is a packet."""
         if not hole:
             faded = self._expansion is not None and self._expansion.faded
             return excess < 0 and (not self._playing or self._queue.paused or faded)
-        stalled = self._inserted > STALL_SECONDS * self._rate_hz
-        bursting = self._arrivals.quiet_seconds(now) < BURST_SECONDS
-        return (stalled and bursting) or (excess < 0 and not fec)
+        return excess < 0 and not fec
 
     def _note_repair(self, packet: Packet) -> bool:
         """Whether FEC brings the frame in front of `packet`; tells the arrivals, once, what delay that takes."""

@@ -56,8 +56,3 @@ def test_another_clock_starts_anew() -> None:
 def test_the_target_has_a_limit() -> None:
     rng = random.Random(1)
     assert after([rng.random() * 0.9 for _ in range(600)], most=0.3).target_seconds == 0.3
-
-
-def test_quiet_since_the_last_packet() -> None:
-    assert Arrivals(1.0, keep_late=True).quiet_seconds(5.0) == float("inf")
-    assert after([0.0] * 3).quiet_seconds(0.1) == pytest.approx(0.06)
