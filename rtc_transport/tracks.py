@@ -7,8 +7,9 @@ can end the sender: whatever goes wrong becomes silence and one report.
 import asyncio
 import fractions
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import av
 import numpy as np
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from rtc_audio.opus import Application, OpusEncoder
 from rtc_audio.pacer import Pacer
+from rtc_audio.ports import PacketFormat
 
 from .sdp import OpusFormat
 
@@ -29,6 +31,18 @@ TIME_BASE = fractions.Fraction(1, RTP_CLOCK_HZ)
 
 ReadFrame = Callable[[int], NDArray[np.float32] | None]
 """read(n) -> n mono samples at the track's rate, or None to send nothing for that time; must not wait."""
+
+
+class PacketFeed(Protocol):
+    """What may go out undecoded, beside a `ReadFrame` with the same position. Must not wait."""
+
+    def read_packet(self, limit: PacketFormat) -> bytes | None:
+        """The next packet; None: read PCM instead."""
+        ...
+
+    def take_lead_in(self) -> Sequence[NDArray[np.float32]]:
+        """Behind the first PCM that follows packets: the frames before it, which the packets said."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -76,7 +90,7 @@ class OpusSettings:
 
 
 class OutgoingTrack(MediaStreamTrack):
-    """Reads PCM, encodes it and hands packets to aiortc at their time.
+    """Reads PCM, encodes it and hands packets to aiortc at their time; passes on packets that `packets` has instead.
 
     RTP time follows the monotonic clock: after a stall of the event loop it skips to now, at most two packets back
     to back, and `on_skip(samples)` is told what was left out. `on_error` is told of faults of `read` and of the
@@ -90,23 +104,33 @@ class OutgoingTrack(MediaStreamTrack):
         read: ReadFrame,
         settings: OpusSettings | None = None,
         *,
+        packets: PacketFeed | None = None,
         on_error: Callable[[Exception], None] | None = None,
         on_skip: Callable[[int], None] | None = None,
     ) -> None:
         super().__init__()
         self._read = read
+        self._packets = packets
+        self._passing = False  # what was sent last was not encoded here
         self._on_error = on_error
         self._on_skip = on_skip
         self._faulty = False
         self.packets_sent = 0
+        self.packets_passed = 0
+        """Those among `packets_sent` that were not encoded here."""
         self.bytes_sent = 0
         self.skipped_frames = 0
         """Frames that were not sent because the event loop was late."""
         self.configure(settings or OpusSettings())
 
-    def configure(self, settings: OpusSettings) -> None:
-        """Takes new settings; meant for the time before the first packet, harmless later."""
+    def configure(self, settings: OpusSettings, peer: OpusFormat | None = None) -> None:
+        """Takes new settings, and what the peer wants of packets that are passed on (RFC 7587 §6.1).
+
+        Meant for the time before the first packet, harmless later.
+        """
         self.settings = settings
+        peer = peer or OpusFormat()
+        self._limit = PacketFormat(settings.frame_ms, 2 if peer.stereo else 1, peer.maxaveragebitrate)
         self._encoder = settings.encoder()
         self._samples = settings.rate_hz * settings.frame_ms // 1000
         self._silence = np.zeros(self._samples, np.float32)
@@ -146,8 +170,7 @@ class OutgoingTrack(MediaStreamTrack):
 
     def _next_payload(self) -> bytes | None:
         try:
-            pcm = self._read(self._samples)
-            payload = None if pcm is None else self._encoder.encode(pcm)
+            payload = self._passed_on() or self._encoded()
         except Exception as error:  # noqa: BLE001 - aiortc would end the sender for good: silence, one report
             if not self._faulty and self._on_error is not None:
                 self._on_error(error)
@@ -156,3 +179,23 @@ class OutgoingTrack(MediaStreamTrack):
             return self._encoder.encode(self._silence)
         self._faulty = False
         return payload
+
+    def _passed_on(self) -> bytes | None:
+        payload = None if self._packets is None else self._packets.read_packet(self._limit)
+        if payload is not None:
+            self._passing = True
+            self.packets_passed += 1
+        return payload
+
+    def _encoded(self) -> bytes | None:
+        pcm = self._read(self._samples)
+        if pcm is None:
+            return None
+        if self._passing and self._packets is not None:
+            self._passing = False
+            self._encoder.reset()
+            for frame in self._packets.take_lead_in():
+                self._encoder.encode(
+                    frame
+                )  # thrown away: so that the next packet continues what the peer has heard
+        return self._encoder.encode(pcm)

@@ -1,8 +1,10 @@
-"""One decoding pass over the first audio stream of a file, by FFmpeg through PyAV. Blocking."""
+"""One pass over the first audio stream of a file, decoded or not, by FFmpeg through PyAV. Blocking."""
 
 import errno
+import itertools
 import os
 import stat
+import struct
 from collections.abc import Generator, Iterator
 from typing import Any, NamedTuple
 
@@ -11,7 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import AudioFileError
-from .ports import Pcm
+from .libopus import OpusError
+from .opus_packet import packet_seconds
+from .packet_fifo import PACKET_MS, RATE_HZ, FilePacket
+from .ports import PacketFormat, Pcm
 
 
 class Block(NamedTuple):
@@ -22,7 +27,7 @@ class Block(NamedTuple):
 
 
 class AudioFile:
-    """An open sound file; iterate over `blocks()` once, then `close()`.
+    """An open sound file; iterate once, over `blocks()` or over `packets()`, then `close()`.
 
     The constructor reads the header and decodes the first frames, so that everything that makes a file unusable
     is known at once. Raises AudioFileError.
@@ -36,12 +41,16 @@ class AudioFile:
             self._container = av.open("file:" + self.path, metadata_errors="replace")
         except (av.FFmpegError, OSError, ValueError) as exc:
             raise AudioFileError(self.path, "not a sound file that can be decoded") from exc
+        self._consumed: list[av.Packet[Any]] = []  # since the last block
+        self._pre_skip = 0
         self._frames = self._decode()
         try:
             self._first = self._first_block()
             self.rate_hz = self._first.rate_hz
             self.channels: int = self._first.pcm.shape[1]
             self.duration_seconds = self._duration()
+            self.packet_format = self._packet_format()
+            """What `packets()` has: Ogg/Opus with 20 ms packets; None for anything else."""
         except BaseException:
             self.close()
             raise
@@ -51,6 +60,19 @@ class AudioFile:
         yield self._first
         yield from self._frames
 
+    def packets(self) -> Iterator[FilePacket]:
+        """The packets from the beginning; raises AudioFileError where the file cannot be read any further."""
+        pre_skip: int | None = self._pre_skip
+        try:
+            for packet in itertools.chain(self._consumed, self._demuxed):
+                if packet.size:
+                    payload = bytes(packet)
+                    frames = round(packet_seconds(payload) * RATE_HZ)
+                    yield FilePacket(payload, min(frames, packet.duration or frames), pre_skip)
+                    pre_skip = None
+        except (av.FFmpegError, OSError, ValueError, OpusError) as exc:
+            raise AudioFileError(self.path, "its packets cannot be read") from exc
+
     def close(self) -> None:
         """Release the file; harmless when repeated."""
         self._frames.close()
@@ -59,17 +81,37 @@ class AudioFile:
     def _first_block(self) -> Block:
         if not self._container.streams.audio:
             raise AudioFileError(self.path, "no audio stream in it")
+        self._demuxed = self._container.demux(audio=0)
         for block in self._frames:
             return block
         raise AudioFileError(self.path, "no sound in it")
 
     def _decode(self) -> Generator[Block, None, None]:
         try:
-            for frame in self._container.decode(audio=0):
-                if frame.samples:
-                    yield Block(frame.sample_rate, _samples(frame))
+            for packet in self._demuxed:
+                self._consumed.append(packet)
+                for frame in packet.decode():
+                    if frame.samples:
+                        yield Block(frame.sample_rate, _samples(frame))
+                        self._consumed.clear()
         except (av.FFmpegError, OSError, ValueError) as exc:
             raise AudioFileError(self.path, "its sound cannot be decoded") from exc
+
+    def _packet_format(self) -> PacketFormat | None:
+        head = self._container.streams.audio[0].codec_context.extradata or b""
+        if self._container.format.name != "ogg" or head[:8] != b"OpusHead" or len(head) < 19:
+            return None
+        version, channels, self._pre_skip, _, gain, family = struct.unpack_from("<BBHIhB", head, 8)
+        if version > 15 or channels > 2 or gain or family:  # RFC 7845 §5.1; a gain changes the samples
+            return None
+        try:
+            if packet_seconds(bytes(self._consumed[0])) != PACKET_MS / 1000:
+                return None
+        except OpusError:
+            return None
+        seconds = self.duration_seconds
+        bitrate_bps = round(8 * os.path.getsize(self.path) / seconds) if seconds else None
+        return PacketFormat(PACKET_MS, channels, bitrate_bps)
 
     def _duration(self) -> float | None:
         stream = self._container.streams.audio[0]

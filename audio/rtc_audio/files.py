@@ -5,6 +5,7 @@ import os
 import threading
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
+from contextlib import closing
 
 import numpy as np
 
@@ -13,7 +14,9 @@ from .errors import AudioFileError
 from .fifo import BlockFifo
 from .format import check_rate, mix_channels
 from .pacer import PacedPull
-from .ports import Pcm, Pull
+from .packet_fifo import RATE_HZ as OPUS_RATE_HZ
+from .packet_fifo import PacketFifo
+from .ports import PacketFormat, Pcm, Pull
 from .resampler import StreamResampler
 from .sinks import Delay, block_frames, check_delay
 from .wav import BackgroundWav, WavWriter
@@ -21,6 +24,7 @@ from .workers import submit
 
 _START_SECONDS = 1.0
 _AHEAD_SECONDS = 2.0
+_END = object()
 
 
 class FileSource:
@@ -30,6 +34,9 @@ class FileSource:
     played. The rest is decoded ahead of time on shared worker threads, about two seconds, never on the event loop.
     The file's channels are kept; its rate is kept unless `rate_hz` asks for another. `loop` plays it again and again
     without a gap. While a call is muted the file runs on unheard, as a microphone would.
+
+    Ogg/Opus with packets of 20 ms is a `PacketSource`: its packets leave undecoded as long as nothing has to touch
+    their samples, and are only read ahead; what has to be decoded is decoded by `read`, 0.05 ms a packet.
 
     A file that cannot be decoded beyond some point is played up to there: then `ended` is true and `failure` says why.
     """
@@ -55,12 +62,20 @@ class FileSource:
         self.duration_seconds = file.duration_seconds
         """Length of one pass as the file states it; None where it does not."""
         self.failure = None
-        self._blocks = self._decode(file)
-        self._fifo = BlockFifo(self.channels)
+        self.packet_format: PacketFormat | None
+        """Of the packets that `read_packet` returns; None where there are none, or `rate_hz` asks for another rate."""
+        self.packet_format = file.packet_format if self.rate_hz == OPUS_RATE_HZ else None
+        self._fifo: BlockFifo | PacketFifo
+        if self.packet_format is None:
+            self._fifo = blocks = BlockFifo(self.channels)
+            self._steps = self._decode(file, blocks)
+        else:
+            self._fifo = packets = PacketFifo(self.channels)
+            self._steps = self._demux(file, packets)
         self._decoded = False  # nothing will be added to the fifo any more
         self._closed = False
         self._end.clear()
-        self._fifo.put(next(self._blocks))
+        next(self._steps)
 
     @property
     def ended(self) -> bool:
@@ -87,12 +102,24 @@ class FileSource:
     def read(self, n: int, /) -> Pcm:
         """Up to n frames `[n, channels]`; fewer when the file ends or decoding is late (`underruns`)."""
         pcm = self._fifo.take(0 if self._closed else n)
-        if self.ended:
-            self._end.set()
-        elif len(pcm) < n and not self._decoded:
+        if not self.ended and len(pcm) < n and not self._decoded:
             self.underruns += 1
-        self._keep_ahead()
+        self._have_taken()
         return pcm
+
+    def read_packet(self) -> bytes | None:
+        """The next 20 ms as a packet (`packet_format`); None where `read` goes on better, as at the end."""
+        if self._closed or not isinstance(self._fifo, PacketFifo):
+            return None
+        payload = self._fifo.take_packet()
+        self._have_taken()
+        return payload
+
+    def rewind(self, packets: int, /) -> int:
+        """Behind `read_packet`: let `read` begin with the last packets' sound again, up to two; returns how many."""
+        if self._closed or not isinstance(self._fifo, PacketFifo):
+            return 0
+        return self._fifo.rewind(packets)
 
     async def wait_ended(self) -> None:
         """Wait until the last frame has been read by whoever reads, or the source is closed. Safe to cancel."""
@@ -103,9 +130,11 @@ class FileSource:
         """Stop decoding and close the file; harmless when repeated, completes even when cancelled."""
         self._closed = True
         self._end.set()
-        await asyncio.shield(asyncio.wrap_future(submit(self._close, self._blocks)))
+        await asyncio.shield(asyncio.wrap_future(submit(self._close, self._steps)))
 
-    def _keep_ahead(self) -> None:
+    def _have_taken(self) -> None:
+        if self.ended:
+            self._end.set()
         low = self._fifo.frames < _AHEAD_SECONDS / 2 * self.rate_hz
         if low and not self._decoded and not self._closed and (self._job is None or self._job.done()):
             self._job = submit(self._decode_ahead, _AHEAD_SECONDS)
@@ -114,34 +143,40 @@ class FileSource:
         with self._decoding:
             try:
                 while not self._decoded and not self._closed and self._fifo.frames < seconds * self.rate_hz:
-                    block = next(self._blocks, None)
-                    if block is None:
-                        self._decoded = True
-                    else:
-                        self._fifo.put(block)
+                    self._decoded = next(self._steps, _END) is _END
             except Exception as exc:  # noqa: BLE001 - whatever it is, it must not vanish in a worker thread
                 self.failure = exc
                 self._decoded = True
 
-    def _close(self, blocks: Generator[Pcm, None, None]) -> None:
+    def _close(self, steps: Generator[None, None, None]) -> None:
         with self._decoding:
-            blocks.close()
+            steps.close()
 
-    def _decode(self, file: AudioFile) -> Generator[Pcm, None, None]:
+    def _decode(self, file: AudioFile, fifo: BlockFifo) -> Generator[None, None, None]:
         """All passes over the file as one stream at `rate_hz`; a pass decodes afresh, so that all are equal."""
         convert = _Converter(self.rate_hz, self.channels)
         while True:
             frames = 0
-            try:
+            with closing(file):
                 for block in file.blocks():
                     frames += len(block.pcm)
-                    yield convert.push(block.rate_hz, block.pcm)
-            finally:
-                file.close()
+                    fifo.put(convert.push(block.rate_hz, block.pcm))
+                    yield
             if not self._loop or not frames:
                 break
             file = AudioFile(self.path)
-        yield convert.flush()
+        fifo.put(convert.flush())
+
+    def _demux(self, file: AudioFile, fifo: PacketFifo) -> Generator[None, None, None]:
+        """All passes over the file as packets."""
+        while True:
+            with closing(file):
+                for packet in file.packets():
+                    fifo.put(packet)
+                    yield
+            if not self._loop:
+                break
+            file = AudioFile(self.path)
 
 
 class _Converter:

@@ -13,10 +13,13 @@ from .errors import UnsupportedFormat
 from .format import mix_channels, replace_nonfinite
 from .kernels import Quality
 from .levels import RAMP_SECONDS, Seam
-from .ports import AudioSource, Pcm
+from .opus_packet import packet_seconds
+from .ports import AudioSource, PacketFormat, PacketSource, Pcm
 from .resampler import PullResampler
 
 _T = TypeVar("_T")
+
+_LEAD_IN_PACKETS = 2
 
 
 @dataclass
@@ -34,6 +37,8 @@ class Intake:
     source_errors: int = 0
     faults: list[Exception] = field(default_factory=list)
     ended: list[AudioSource] = field(default_factory=list)
+    lead_in: list[Pcm] = field(default_factory=list)
+    """What the packets said that have just passed, where sound goes on from them: a block for each of the last ones."""
 
 
 class Chain:
@@ -76,6 +81,8 @@ class Input:
         self._chain: Chain | None = None
         self._faulty = False
         self._ended = False
+        self._passed = False  # the sound so far left as packets, beside the chain
+        self._packets = self._guard(lambda: source if isinstance(source, PacketSource) else None)
 
     @property
     def live(self) -> bool:
@@ -84,14 +91,25 @@ class Input:
 
     def pull(self, n: int) -> Pcm:
         """Exactly n frames in the format of the intake."""
+        if self._passed:
+            self._go_on_as_sound()
         chain = self._guard(self._current_chain)
         if chain is None:
             self._intake.silence_frames += n
             return np.zeros((n, self._intake.channels), np.float32)
         return chain.pull(n)
 
+    def read_packet(self, limit: PacketFormat) -> bytes | None:
+        """The next of the source's Opus packets, if it has such that fit."""
+        payload = None if self._packets is None or self._ended else self._guard(lambda: self._offered(limit))
+        if payload is not None:
+            self._passed, self._chain = True, None
+        return payload
+
     def detach(self) -> None:
         """Let what has been read fade away; the next `pull` begins anew."""
+        if self._passed:
+            self._go_on_as_sound()
         if self._chain is not None:
             self._chain.detach()
             self._leaving.append(self._chain)
@@ -114,6 +132,34 @@ class Input:
             rate_hz = self._chain.rate_hz
             self.detach()
             self._guard(lambda: self.source.read(round(n * rate_hz / self._intake.rate_hz)))
+
+    def _offered(self, limit: PacketFormat) -> bytes | None:
+        source = self._packets
+        if source is None or source.packet_format is None or not source.packet_format.fits(limit):
+            return None
+        payload = source.read_packet()
+        if payload is not None and round(1000 * packet_seconds(payload)) != limit.packet_ms:
+            raise UnsupportedFormat(
+                f"{_name(source)}.read_packet returned {len(payload)} bytes that are not {limit.packet_ms} ms of Opus"
+            )
+        return payload
+
+    def _go_on_as_sound(self) -> None:
+        """Fill a chain with the end of what the packets said, so that what follows joins it."""
+        self._passed = False
+        self._intake.lead_in.clear()
+        packets = self._guard(self._rewound)
+        chain = self._guard(self._current_chain)
+        if chain is not None and packets is not None:
+            count, packet_ms = packets
+            frames = self._intake.rate_hz * packet_ms // 1000
+            self._intake.lead_in += [chain.pull(frames) for _ in range(count)]
+
+    def _rewound(self) -> tuple[int, int] | None:
+        source = self._packets
+        if source is None or source.packet_format is None:
+            return None
+        return source.rewind(_LEAD_IN_PACKETS), source.packet_format.packet_ms
 
     def _current_chain(self) -> Chain:
         rate_hz = self.source.rate_hz

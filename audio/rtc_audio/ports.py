@@ -4,7 +4,9 @@ Arrays are float32 `[frame, channel]`, full scale ±1.0. Everything is called on
 and a sink is pulled by exactly one owner at a time.
 """
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -67,6 +69,48 @@ class ClearableSource(AudioSource, Protocol):
 
     def clear(self) -> None:
         """Drop what waits to be read."""
+        ...
+
+
+@dataclass(frozen=True)
+class PacketFormat:
+    """What Opus packets are like: those that a source has, or those that a peer takes."""
+
+    packet_ms: int = 20
+    channels: int = 1
+    bitrate_bps: int | None = None
+    """Mean rate; None: unknown, or without a limit."""
+
+    def fits(self, limit: "PacketFormat") -> bool:
+        """Whether packets of this format may go where those of `limit` are expected, a quarter more bits included."""
+        return (
+            self.packet_ms == limit.packet_ms
+            and self.channels <= limit.channels
+            and (limit.bitrate_bps is None or 4 * (self.bitrate_bps or math.inf) <= 5 * limit.bitrate_bps)
+        )
+
+
+@runtime_checkable
+class PacketSource(AudioSource, Protocol):
+    """A source that holds Opus packets, which may leave undecoded while nothing has to touch their samples.
+
+    `read` and `read_packet` move one position: each goes on where the other stopped.
+    """
+
+    @property
+    def packet_format(self) -> PacketFormat | None:
+        """Of what `read_packet` returns; None: this source has no packets after all."""
+        ...
+
+    def read_packet(self) -> bytes | None:
+        """The next packet, without waiting; None where `read` is to be called instead."""
+        ...
+
+    def rewind(self, packets: int, /) -> int:
+        """Make `read` begin with the sound of the last packets again, up to two; returns how many it will be.
+
+        Called behind `read_packet` only, before sound goes on: an encoder has to hear what was said.
+        """
         ...
 
 

@@ -11,7 +11,7 @@ from .format import check_channels, check_rate
 from .inputs import Chain, Input, Intake
 from .kernels import Quality
 from .levels import LevelMeter, Ramp
-from .ports import AudioSource, Pcm
+from .ports import AudioSource, PacketFormat, Pcm
 
 _log = logging.getLogger("rtc_audio.uplink")
 
@@ -153,13 +153,41 @@ class Uplink:
         for tap in self._taps:
             self._call_tap(tap, pcm)
         self._tell()
-        return pcm[:, 0] if self.channels == 1 else pcm
+        return self._shaped(pcm)
+
+    def read_packet(self, limit: PacketFormat) -> bytes | None:
+        """The source's next Opus packet instead of a `read`, if it has one that fits; never raises, never waits.
+
+        Only while nothing touches the samples: not muted, not held, gain one, nothing fading, no tap. The meter does
+        not hear packets. The first `read` behind packets goes on at the same sample; `take_lead_in` has what an
+        encoder must have heard before it.
+        """
+        untouched = (
+            self._ramp.settled
+            and self._ramp.target == 1.0
+            and not (self._held or self._leaving or self._taps)
+        )
+        if self._input is None or not untouched:
+            return None
+        payload = self._input.read_packet(limit)
+        if payload is not None:
+            self.read_frames += self.rate_hz * limit.packet_ms // 1000
+        self._tell()
+        return payload
+
+    def take_lead_in(self) -> list[NDArray[np.float32]]:
+        """Blocks of what the last packets said, shaped as `read` shapes them; empty unless it was read for the first
+        time since."""
+        blocks, self._intake.lead_in = self._intake.lead_in, []
+        return [self._shaped(pcm) for pcm in blocks]
 
     def _mix(self, n: int) -> Pcm:
         if self._input is None or self._held:
             self._intake.silence_frames += n
             pcm = np.zeros((n, self.channels), np.float32)
-        elif self._muted and self._ramp.settled and self._input.clear_backlog():
+        elif (
+            self._muted and self._input.clear_backlog()
+        ):  # what was captured since is not heard in the ramp either
             pcm = np.zeros((n, self.channels), np.float32)
         else:
             pcm = self._input.pull(n)
@@ -167,6 +195,9 @@ class Uplink:
             pcm = pcm + chain.pull(n)
         self._leaving[:] = [chain for chain in self._leaving if not chain.exhausted]
         return pcm
+
+    def _shaped(self, pcm: Pcm) -> NDArray[np.float32]:
+        return pcm[:, 0] if self.channels == 1 else pcm
 
     def _tell(self) -> None:
         intake = self._intake
