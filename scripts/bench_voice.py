@@ -7,6 +7,7 @@ NetEQ's figures are those of Chromium, measured once on other speech.
 """
 
 import os
+import time
 import tracemalloc
 from collections import deque
 from collections.abc import Callable
@@ -273,6 +274,34 @@ def summary_rows(ours: list[Figures], clean_limit: Figures) -> list[Row]:
     ]
 
 
+# ---- the sender
+
+SENDERS = (
+    (32_000, 5),
+    (32_000, 9),
+    (48_000, 5),
+    (64_000, 5),
+    (64_000, 9),
+)  # bit/s, complexity; mono with FEC
+LOSSES = (0.0, 0.05, 0.10)
+
+
+def sender_row(sender: tuple[int, int]) -> Row:
+    """Quality on clean and lossy links, and CPU time, of one setting of the encoder; the default is the fourth."""
+    bitrate_bps, complexity = sender
+    pcm, _ = material()
+    started = time.thread_time()
+    payloads = encode(pcm, bitrate_bps=bitrate_bps, complexity=complexity)
+    cost = (time.thread_time() - started) / len(payloads) * 1e6
+    found = []
+    for share in LOSSES:
+        player = PlayoutBuffer(OpusDecoder(RATE_HZ), RATE_HZ)
+        heard = play(player, RATE_HZ, payloads, lossy(len(payloads), share, 1001), 1001)
+        found.append(f"{pesq_wb(pcm, heard):.2f}")
+    name = f"sender, {bitrate_bps // 1000} kb/s, complexity {complexity}: PESQ at 0 / 5 / 10 % loss"
+    return Row(name, " / ".join(found), f"{cost:.0f} µs a packet", None, "–", "MOS", None)
+
+
 # ---- long calls
 
 
@@ -333,13 +362,14 @@ def run(quick: bool) -> list[Row]:
     jobs = [(i, engine, seed) for i in range(len(TRACES)) for engine in engines for seed in seeds]
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         found = list(pool.map(measure, jobs, chunksize=4))
+        senders = list(pool.map(sender_row, SENDERS))
         long = [] if quick else list(pool.map(long_rows, LONG))
     table = [mean(found[at : at + len(seeds)]) for at in range(0, len(found), len(seeds))]
     rows: list[Row] = []
     for index, trace in enumerate(TRACES):
         ours, limit, stock = table[3 * index : 3 * index + 3]
         rows += trace_rows(trace, ours, limit if trace.limit_pesq else table[1], stock)
-    rows += summary_rows(table[::3], table[1])
+    rows += [*summary_rows(table[::3], table[1]), *senders]
     if not quick:
         rows += [row for rows_of_one in long for row in rows_of_one]
         rows.append(soak_row())

@@ -75,7 +75,7 @@ def _read(path: Path) -> Mono:
 
 def encode(pcm: Mono, **settings: Any) -> list[bytes]:
     """20 ms packets; mono at 32 kb/s with FEC at 10 % unless the settings say otherwise."""
-    encoder = OpusEncoder(RTP_CLOCK_HZ, **({"bitrate_bps": 32_000, "expected_loss_percent": 10} | settings))
+    encoder = OpusEncoder(RTP_CLOCK_HZ, **({"bitrate_bps": 32_000, "complexity": 9} | settings))
     step = encoder.frame_samples
     return [encoder.encode(pcm[at : at + step]) for at in range(0, len(pcm) - step + 1, step)]
 
