@@ -6,8 +6,8 @@ from dataclasses import asdict
 from math import nan
 from typing import Any
 
-from rtc_transport.events import EventModel
-from rtc_transport.events.transport import Audio, ClientEventSent, InputAudio, TransportEvent
+from rtc_transport.events import EventModel, TransportEvent
+from rtc_transport.events.transport import Audio, ClientEventSent, InputAudio
 from rtc_transport.stats import CallStats
 from rtc_transport.trace import CallTrace, Delays, Direction, TimedEvent, turns
 from rtc_transport.webrtc import WebRTCTransport

@@ -4,7 +4,18 @@
 `session_objects` are what events carry; `parse` is the way in and `to_wire` the way out.
 """
 
-from .base import EventModel, Float, Int, MalformedMessage, Many, TypedModel, UnknownEvent, WireModel, to_wire
+from .base import (
+    EventModel,
+    Float,
+    Int,
+    MalformedMessage,
+    Many,
+    TransportEvent,
+    TypedModel,
+    UnknownEvent,
+    WireModel,
+    to_wire,
+)
 from .client import (
     CLIENT_EVENTS,
     ClientEvent,
@@ -19,6 +30,16 @@ from .client import (
     ResponseCancel,
     ResponseCreate,
     SessionUpdate,
+)
+from .devices import (
+    DeviceChanged,
+    DeviceFault,
+    DeviceLost,
+    DeviceOverflow,
+    DeviceReport,
+    DeviceRestored,
+    DeviceSilent,
+    DeviceUnderrun,
 )
 from .items import (
     AnyItem,
@@ -156,7 +177,6 @@ from .transport import (
     SessionUpdateMismatch,
     SourceEnded,
     Stats,
-    TransportEvent,
     TurnDone,
     TurnStarted,
     UsageUpdate,
@@ -200,6 +220,14 @@ __all__ = [
     "ConversationItemRetrieved",
     "ConversationItemTruncate",
     "ConversationItemTruncated",
+    "DeviceChanged",
+    "DeviceFault",
+    "DeviceLost",
+    "DeviceOverflow",
+    "DeviceReport",
+    "DeviceRestored",
+    "DeviceSilent",
+    "DeviceUnderrun",
     "Disconnected",
     "ErrorEvent",
     "ErrorReport",

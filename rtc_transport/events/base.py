@@ -1,4 +1,4 @@
-"""What every model of the wire shares: frozen, lenient in what it reads, exact in what it writes.
+"""What every event is made of. On the wire: frozen, lenient in what is read, exact in what is written.
 
 The law of this room: what came is kept. Unknown fields stay in the model, explicit null and unset stay different, and
 `EventModel.raw` is the very object that was parsed. Enumerations of the service are open strings, because a new
@@ -123,3 +123,14 @@ def to_wire(model: WireModel) -> dict[str, Any]:
         return model.model_dump(mode="json", exclude_unset=True)
     except ValueError as exc:  # pydantic's, or of a circular reference, or of half a character in a name
         raise TypeError(f"{type(model).__name__} cannot be written as JSON: {exc}") from exc
+
+
+class TransportEvent(BaseModel):
+    """The payload of a transport event."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", arbitrary_types_allowed=True, defer_build=True, hide_input_in_errors=True
+    )
+
+    type: str
+    """The event's name."""

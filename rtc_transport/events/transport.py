@@ -6,9 +6,10 @@ milliseconds, ids are the service's.
 
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from .base import Many
+from .base import Many, TransportEvent
+from .devices import DeviceReport
 from .items import AnyItem, McpCallItem, McpTool
 from .responses import Response, Usage
 
@@ -19,17 +20,6 @@ if TYPE_CHECKING:
     Pcm = NDArray[np.float32]
 else:
     Pcm = Any  # numpy is not this room's to import
-
-
-class TransportEvent(BaseModel):
-    """The payload of a transport event."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", arbitrary_types_allowed=True, defer_build=True, hide_input_in_errors=True
-    )
-
-    type: str
-    """The event's name."""
 
 
 # The connection
@@ -356,6 +346,8 @@ class McpToolCallCompleted(TransportEvent):
 
 
 TRANSPORT_EVENTS: dict[str, type[TransportEvent]] = {
-    event.model_fields["type"].default: event for event in TransportEvent.__subclasses__()
+    event.model_fields["type"].default: event
+    for event in [*TransportEvent.__subclasses__(), *DeviceReport.__subclasses__()]
+    if event is not DeviceReport
 }
 """The transport events by their name."""

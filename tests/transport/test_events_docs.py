@@ -17,6 +17,7 @@ from rtc_transport.events import (
     TRANSPORT_EVENTS,
     base,
     client,
+    devices,
     items,
     parse,
     responses,
@@ -30,6 +31,7 @@ from rtc_transport.events import (
 MODULES: list[ModuleType] = [
     base,
     client,
+    devices,
     items,
     responses,
     server,

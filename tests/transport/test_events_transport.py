@@ -46,11 +46,26 @@ OURS = [
     "source_ended",
     "stats",
     "session_update_mismatch",
+    "device_lost",
+    "device_silent",
+    "device_restored",
+    "device_changed",
+    "device_overflow",
+    "device_underrun",
+    "device_fault",
 ]
 
 
 def test_the_names_are_those_of_the_javascript_layer_and_ours() -> None:
     assert set(TRANSPORT_EVENTS) >= {*AGENTS_JS, *OURS}
+
+
+def test_there_is_a_payload_for_whatever_a_device_reports() -> None:
+    from typing import get_args
+
+    from rtc_audio.devices import DeviceEventKind
+
+    assert set(get_args(DeviceEventKind)) == {name for name in TRANSPORT_EVENTS if name.startswith("device_")}
 
 
 def test_no_name_is_taken_by_a_server_event_but_error() -> None:
