@@ -2,6 +2,8 @@
 
 from .libopus import MAX_PACKET_MS, OpusError
 
+CELT_SILENCE_BYTES = 8  # libopus takes 3 for zeros, more than 90 for noise that can hardly be heard
+
 
 def packet_seconds(payload: bytes) -> float:
     """Duration of a packet, from its first two bytes (RFC 6716 §3.1, §3.2).
@@ -46,19 +48,31 @@ def _first_frame(payload: bytes) -> int:
 
 
 def has_inband_fec(payload: bytes) -> bool:
-    """Whether the packet repeats the frame in front of it: the LBRR flags of RFC 6716 §4.2.3.
+    """Whether the packet repeats the frame in front of it: the LBRR flags of RFC 6716 §4.2.3. Never raises."""
+    flags = _silk_flags(payload)  # CELT alone never has it
+    return flags is not None and any(channel & 1 for channel in flags)
 
-    The flags are the first symbols of a SILK frame, each of probability 1/2, so they stand as bits in its
-    first byte. Never raises.
+
+def has_voice(payload: bytes) -> bool:
+    """Whether its encoder heard something: the VAD flags of RFC 6716 §4.2.3. Never raises.
+
+    CELT has no such flags: there only digital silence is known, by its few bytes.
     """
-    if len(payload) < 2 or payload[0] >= 0x80:  # CELT alone never has it
-        return False
+    flags = _silk_flags(payload)
+    return len(payload) > CELT_SILENCE_BYTES if flags is None else any(channel >> 1 for channel in flags)
+
+
+def _silk_flags(payload: bytes) -> tuple[int, ...] | None:
+    """For each channel of the first frame its VAD flags and, in the last bit, its LBRR flag; None: there are none.
+
+    They are the first symbols of a SILK frame, each of probability 1/2, so they stand as bits in its first byte.
+    """
+    if len(payload) < 2 or payload[0] >= 0x80:
+        return None
     at = _first_frame(payload)
     if at >= len(payload):
-        return False
+        return None
     config, stereo = payload[0] >> 3, payload[0] & 4
-    silk_frames = (1, 1, 2, 3)[config & 3] if config < 12 else 1
-    first = payload[at]
-    mid = first >> (7 - silk_frames) & 1
-    side = first >> (6 - 2 * silk_frames) & 1 if stereo else 0
-    return bool(mid or side)
+    bits = 1 + ((1, 1, 2, 3)[config & 3] if config < 12 else 1)
+    mid, side = payload[at] >> (8 - bits), payload[at] >> (8 - 2 * bits) & ((1 << bits) - 1)
+    return (mid, side) if stereo else (mid,)

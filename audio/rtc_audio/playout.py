@@ -18,24 +18,17 @@ from .errors import AudioError
 from .expansion import Expansion, bridge, crossfade
 from .packet_queue import Packet, PacketQueue
 from .playout_stats import PlayedSpans, PlayoutStats
+from .playout_timing import EditTiming, PullRhythm
 from .rtp_timeline import RTP_CLOCK_HZ
 from .tape import Mono, Tape
 from .time_scale import energy, lengthen, shorten
 
 PAST_SECONDS = 0.060
-PAUSE_SECONDS = 0.1  # silence of this length is no part of a word
-PATIENCE_SECONDS = 2.0  # that a wrong delay waits for a pause
-URGENT_SECONDS = 0.030  # too long: neither patience nor a wait for full silence
-EDIT_PAUSE_SECONDS = 0.030  # between two edits of sound
-FAST_EDIT_SECONDS = 0.060  # too long: not even that
-SILENCE, SOFT = 1e-4, 3e-3  # of the energy of the loudest sound
 EDIT_SECONDS = 0.027  # of sound that an edit looks at
 MAX_TOLD = 3  # frames in a row whose loss the decoder hears of: it has faded out by then
 FEC_MEMORY_SECONDS = 5.0  # silence has no FEC: its loss tells as much about the next one in speech
 MERGE_SECONDS = 0.005
 FLUSH_SECONDS = 0.008
-PULL_GAP_SECONDS = 0.1  # pulls this far off their rhythm have begun another one
-PULL_DRIFT = 1e-3  # how fast the earliest pull of a rhythm is forgotten
 
 
 class Decoder(Protocol):
@@ -90,9 +83,7 @@ class PlayoutBuffer:
         self._end_ticks = 0  # media time behind the last frame on the tape
         self._fec_until: float = -math.inf  # media time up to which the stream counts as one with FEC
         self._repaired = -1  # newest packet whose FEC was told to the arrivals
-        self._edited = self._wrong_since = -math.inf  # the last edit, and since when the delay is not right
-        self._loudest, self._quiet_since = 1e-4, math.inf
-        self._pulled, self._early = 0, math.inf  # samples, and when the first of them was due at the earliest
+        self._rhythm, self._timing = PullRhythm(rate_hz), EditTiming(rate_hz)
         self._delay = 0.0
         self._played = PlayedSpans()
 
@@ -115,7 +106,7 @@ class PlayoutBuffer:
 
     def pull(self, count: int, now: float) -> Mono:
         """Exactly `count` samples [frame] to be played from `now` on; silence when there is nothing."""
-        due = self._due(count, now)
+        due = self._rhythm.due(count, now)
         if self._queue.started:
             self._fill(count, count, due)
             self._edit(count, due)
@@ -141,16 +132,6 @@ class PlayoutBuffer:
         self._queue.restart()
 
     # ---- what happens next
-
-    def _due(self, count: int, now: float) -> float:
-        """When this pull could have come: cards pull twice in a row and then pause, loops are late."""
-        steady = now - self._pulled / self._rate_hz
-        if abs(steady - self._early) > PULL_GAP_SECONDS:
-            self._early = steady
-        self._early = min(steady, self._early + PULL_DRIFT * count / self._rate_hz)
-        due = self._early + self._pulled / self._rate_hz
-        self._pulled += count
-        return due
 
     def _excess(self, block: int, now: float) -> int:
         """Samples of delay that could go: the next packet is due at some pull and could be at an earlier one.
@@ -273,22 +254,14 @@ class PlayoutBuffer:
         """Brings the delay nearer to the target, unheard."""
         excess = self._excess(block, now)
         if excess == 0:
-            self._wrong_since = now
+            self._timing.right(now)
         if excess == 0 or self._expansion is not None or not self._playing:
             return
         while excess > 0 and len(self._tape) < EDIT_SECONDS * self._rate_hz and self._contiguous():
             self._fill(len(self._tape) + 1, block, now)
-        level = energy(self._tape.ready)
-        self._loudest = max(level, self._loudest * 0.999)
-        if level > max(1e-5, self._loudest * SILENCE):
-            self._quiet_since = now
-        urgent = excess > URGENT_SECONDS * self._rate_hz
-        pause = now - self._quiet_since >= PAUSE_SECONDS
-        quiet = pause or (urgent and level < max(1e-5, self._loudest * SOFT))
-        patience = 0 if urgent else PATIENCE_SECONDS
-        waited = now - self._wrong_since >= patience and now - self._edited >= EDIT_PAUSE_SECONDS
-        if quiet or waited or excess > FAST_EDIT_SECONDS * self._rate_hz:
-            self._scale_time(excess, block, now, quiet=quiet)
+        when = self._timing.when(excess, energy(self._tape.ready), now)
+        if when != "later":
+            self._scale_time(excess, block, now, quiet=when == "silence")
 
     def _contiguous(self) -> bool:
         head = self._queue.head()
@@ -306,7 +279,7 @@ class PlayoutBuffer:
         if pcm is None:
             return
         self._tape.replace(pcm)
-        self._edited = now
+        self._timing.edited(now)
         self._packet_counts["edits"] += 1
         self._sample_counts["removed" if len(pcm) < before else "added"] += abs(len(pcm) - before)
 
