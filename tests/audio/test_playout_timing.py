@@ -1,5 +1,7 @@
 """When a pull was due, and when an edit may be made."""
 
+import itertools
+
 import pytest
 
 from rtc_audio.playout_timing import EditTiming, PullRhythm
@@ -11,7 +13,7 @@ LOUD, SOFT, SILENT = 1e-2, 2e-5, 0.0
 def test_pulls_in_bursts_are_due_at_the_burst() -> None:
     rhythm = PullRhythm(RATE_HZ)
     due = [rhythm.due(240, 5 + step * 0.02) for step in range(50) for _ in (0, 1)]
-    steps = [later - earlier for earlier, later in zip(due[10:], due[11:], strict=False)]
+    steps = [later - earlier for earlier, later in itertools.pairwise(due[10:])]
     assert steps == [pytest.approx(0.01, abs=0.0001)] * len(steps)
     assert all(at <= 5 + number // 2 * 0.02 + 1e-9 for number, at in enumerate(due))
 
