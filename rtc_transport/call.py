@@ -21,7 +21,7 @@ from .channel import ControlChannel
 from .errors import ConnectError, ConnectTimeout, NotConnectedError, Stage
 from .peer import Peer, PeerEvents
 from .receiver import VoiceInput
-from .tracks import OpusSettings, OutgoingTrack, ReadFrame
+from .tracks import OpusSettings, OutgoingTrack, PacketFeed, ReadFrame
 
 logger = logging.getLogger("rtc_transport.call")
 
@@ -59,6 +59,7 @@ class Call:
         next_message: Callable[[], str | None],
         *,
         opus: OpusSettings,
+        packets: PacketFeed | None = None,
         ice_servers: Sequence[RTCIceServer] = (),
         on_track_error: Callable[[Exception], None],
         on_skip: Callable[[int], None],
@@ -71,7 +72,7 @@ class Call:
         self.rtt_seconds: float | None = None
         self.peer_loss: float | None = None
         self._watch: asyncio.Task[None] | None = None
-        self.track = OutgoingTrack(read, opus, on_error=on_track_error, on_skip=on_skip)
+        self.track = OutgoingTrack(read, opus, packets=packets, on_error=on_track_error, on_skip=on_skip)
         self.peer = Peer(
             self.track,
             voice,
@@ -110,7 +111,7 @@ class Call:
         self.signaled_at = asyncio.get_running_loop().time()
         remote = self.peer.remote
         if remote is not None and remote.opus is not None:
-            self.track.configure(self.track.settings.bounded_by(remote.opus))
+            self.track.configure(self.track.settings.bounded_by(remote.opus), remote.opus)
         await self.peer.opened()
         assert self.peer.channel is not None  # it is what opened
         self._control = ControlChannel(self.peer.channel, self._next_message)
