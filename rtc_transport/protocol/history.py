@@ -215,8 +215,8 @@ def _merged(old: dict[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
 
 def _merged_part(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     part = {**old, **{name: value for name, value in new.items() if name not in old or _is_said(value)}}
-    if part.get("type") in _PART_TYPES:  # legacy names
-        part["type"] = _PART_TYPES[part["type"]]
+    if (legacy := text(part, "type")) in _PART_TYPES:
+        part["type"] = _PART_TYPES[legacy]
     return part
 
 

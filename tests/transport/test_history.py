@@ -253,6 +253,16 @@ def test_items_are_capped_on_request() -> None:
     assert ids(record) == ["7", "8", "9"]
 
 
+@pytest.mark.parametrize("kind", [{"of": "part"}, ["output_audio"], 7, None])
+def test_a_part_whose_type_is_no_text_is_kept_as_it_came(kind: object) -> None:
+    record = recorder()
+    content = [{"type": kind, "text": "x"}]
+    record.record(
+        {"type": "conversation.item.added", "item": {"id": "a", "type": "message", "content": content}}
+    )
+    assert [item.id for item in record.history.snapshot] == ["a"]
+
+
 def test_nonsense_from_the_service_costs_no_memory() -> None:
     record = recorder()
     add(record, "a")
