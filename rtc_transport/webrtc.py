@@ -2,35 +2,41 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from aiortc import RTCIceServer
 
-from rtc_audio.ports import AudioSink, AudioSource, Pcm
+from rtc_audio.ports import AudioSink, AudioSource
+from rtc_audio.preroll import PreRollSource
+from rtc_audio.recorder import StereoRecorder
 from rtc_signaling import DEFAULT_BASE_URL, SdpAnswer, SignalingError, resolve_key
 from rtc_signaling.client import SdpClient
 
 from .attempt import SharedAttempt
 from .call import Call, Place, from_signaling
+from .capture import Capture, EchoMode
 from .errors import ConnectError, ConnectTimeout, NotConnectedError, Stage
-from .events.transport import Audio, InputAudio, SourceEnded
 from .events.warm import build_validators
-from .layer import ApiKey
+from .layer import ApiKey, ResponseHandle
 from .media import Media
+from .media_shell import MediaShell, text_of
 from .peer import PeerEvents
+from .periodic import LoopLag, Periodic
 from .protocol.effects import MarkVoice, Playback
 from .protocol.history import HistoryLimits
 from .session import SessionConfig
-from .shell import ProtocolShell
 from .stats import CallStats, collect
 from .tracks import OpusSettings
+from .turns import ManualTurns
 
 logger = logging.getLogger("rtc_transport.webrtc")
 
 DEFAULT_MODEL = "gpt-realtime"
 HANDLER_GRACE_SECONDS = 0.3
+LEAST_STATS_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -44,7 +50,7 @@ class _Wanted:
     timeout_seconds: float = 15.0
 
 
-class WebRTCTransport(ProtocolShell):
+class WebRTCTransport(MediaShell):
     """Connects to a realtime voice model over WebRTC.
 
     `source` is what the model hears, `sink` where its voice goes; None is silence and drained. Both are started by
@@ -53,7 +59,14 @@ class WebRTCTransport(ProtocolShell):
     `base_url` is the service (``/realtime/calls`` is appended); `api_key`, `model` and `headers` hold for every
     connect that does not name its own. `body` is the form of the signaling request. `ice_servers` are STUN and TURN
     servers, none by default. `opus` says how our voice is encoded, `late` what happens to speech that comes after a
-    stall ("keep": played late, "drop": skipped). `history` bounds what `history` remembers. `http` lends an aiohttp
+    stall ("keep": played late, "drop": skipped). `record` is a stereo WAV file of what was sent (left, mute applied)
+    and what was heard (right), correct to 20 ms; further calls of the same transport are written behind the first. It
+    raises AudioFileError if it cannot be written.
+
+    `echo` keeps the voice out of the microphone (`capture.Capture`): "auto" cancels between a `Microphone` and a
+    `Speaker` and does nothing else; "cancel", "webrtc" (extra `aec`), "gate" (half duplex) and "off" say so. With
+    `push_to_talk` it is muted but for the turns, which begin with the `pre_roll_ms` before `begin_turn()`.
+    `stats_interval_seconds`: how often a ``stats`` event comes; None: never. `history` bounds what `history` remembers. `http` lends an aiohttp
     session.
     """
 
@@ -72,6 +85,11 @@ class WebRTCTransport(ProtocolShell):
         ice_servers: Sequence[RTCIceServer] = (),
         opus: OpusSettings | None = None,
         late: Literal["keep", "drop"] = "keep",
+        record: str | os.PathLike[str] | None = None,
+        echo: EchoMode = "auto",
+        push_to_talk: bool = False,
+        pre_roll_ms: float = 200,
+        stats_interval_seconds: float | None = None,
         history: HistoryLimits | None = None,
     ) -> None:
         super().__init__(history)
@@ -82,8 +100,19 @@ class WebRTCTransport(ProtocolShell):
         )
         self._ice_servers = tuple(ice_servers)
         self._opus = opus or OpusSettings()
-        self._media = Media(source, sink, self._opus.rate_hz, late, self)
-        self._voice_mark: MarkVoice | None = None
+        recorder = None if record is None else StereoRecorder(record, on_error=self.recording_failed)
+        PreRollSource.check(pre_roll_ms)
+        capture = Capture(
+            echo,
+            pre_roll_ms if push_to_talk else None,
+            on_echo_error=self.echo_failed,
+            on_device=self.device_event,
+        )
+        self._media = Media(source, sink, self._opus.rate_hz, late, self, capture, recorder)
+        self._media.uplink.muted = push_to_talk
+        self._turns = ManualTurns(self, capture, self._round_trip, self._opus.frame_ms / 1000)
+        self._lag = LoopLag()
+        self._stats_timer = _stats_timer(stats_interval_seconds, self._tell_stats)
         self._call: Call | None = None
         self._call_id: str | None = None
         self._wanted: _Wanted | None = None
@@ -166,14 +195,16 @@ class WebRTCTransport(ProtocolShell):
         except SignalingError as error:
             raise from_signaling(error, "key") from error
         self._marks["key"] = self._now()
+        self._lag.start()
         await self._media.start_source()
         self._call = call = Call(
             Place(self._client, key, wanted.url, self._base_url),
-            self._media.uplink.read,
+            self._media.read,
             self._media.voice,
             PeerEvents(message=self._on_message, closed=self._on_lost),
             self._next_message,
             opus=self._opus,
+            packets=self._media,
             ice_servers=self._ice_servers,
             on_track_error=self.source_failed,
             on_skip=self._media.uplink.skip,
@@ -197,6 +228,8 @@ class WebRTCTransport(ProtocolShell):
         if self._ready is not None and not self._ready.done():
             self._ready.set_result(None)
         self._set_status("connected")
+        if self._stats_timer is not None and self._status == "connected":
+            self._stats_timer.start()
 
     def _session_failed(self, error: ConnectError) -> None:
         if self._ready is not None and not self._ready.done():
@@ -240,6 +273,10 @@ class WebRTCTransport(ProtocolShell):
     async def _close(self, reason: str | None) -> None:
         try:
             self._set_status("disconnecting", reason)
+            self._turns.drop()
+            self._lag.stop()
+            if self._stats_timer is not None:
+                self._stats_timer.stop()
             call, self._call = self._call, None
             if self._ready is not None and not self._ready.done():
                 self._ready.cancel()
@@ -249,7 +286,7 @@ class WebRTCTransport(ProtocolShell):
                 ends.append(call.close())
             for outcome in await asyncio.gather(*ends, return_exceptions=True):
                 if isinstance(outcome, Exception):
-                    self._report(f"while closing: {_text(outcome)}", "transport", outcome)
+                    self._report(f"while closing: {text_of(outcome)}", "transport", outcome)
         finally:
             self._call_id = None
             self._closing = None
@@ -298,33 +335,28 @@ class WebRTCTransport(ProtocolShell):
 
     def stats(self) -> CallStats:
         """What the call is like now, as an immutable snapshot."""
-        return collect(self._call, self._media, self._marks)
+        return collect(self._call, self._media, self._marks, self._lag.seconds)
 
-    # what `Media` tells (media.MediaEvents)
+    async def begin_turn(self) -> None:
+        """Begins a turn of the user: drops what the service has heard, then unmutes.
 
-    def source_failed(self, error: Exception) -> None:
-        """A source raised; silence goes out."""
-        self._report(f"the source failed and is silent: {_text(error)}", "source", error)
+        With `push_to_talk` it hears what was captured from `pre_roll_ms` before this call on. Returns when the turn has
+        begun, after a round trip. Cancelled, it has not. Raises ConfigError unless the service has acknowledged a
+        session whose `turn_detection` is None, TurnError if a turn is open, NotConnectedError.
+        """
+        await self._turns.begin()
 
-    def source_ended(self) -> None:
-        """The source has ended; silence follows."""
-        self._tell("source_ended", SourceEnded())
+    async def end_turn(self) -> ResponseHandle:
+        """Ends the turn and asks for an answer: all that was captured until now leaves, and one round trip later the
+        service is told to take it (`input_audio_buffer.commit`). Muted until the next turn.
 
-    def sink_failed(self, error: Exception) -> None:
-        """A sink raised; the voice is drained."""
-        self._report(f"the sink failed: {_text(error)}", "sink", error)
+        Cancelled, or when the connection ends, the turn is dropped. Raises TurnError if no turn is open,
+        NotConnectedError.
+        """
+        return await self._turns.end()
 
-    def sent(self, pcm: Pcm, rate_hz: int) -> None:
-        """A piece of our sound went out."""
-        if self._emitter.has_listeners("input_audio"):
-            self._tell("input_audio", InputAudio(pcm=pcm, rate_hz=rate_hz))
-
-    def played(self, pcm: Pcm, rate_hz: int) -> None:
-        """A piece of the voice was handed to the sink."""
-        if self._emitter.has_listeners("audio"):
-            mark = self._voice_mark or MarkVoice(None, None)
-            audio = Audio(pcm=pcm, rate_hz=rate_hz, item_id=mark.item_id, response_id=mark.response_id)
-            self._tell("audio", audio)
+    def _round_trip(self) -> float | None:
+        return None if self._call is None else self._call.rtt_seconds
 
     # ---- what the shell asks
 
@@ -362,5 +394,11 @@ async def _warm_up() -> None:
         await asyncio.sleep(0.001)
 
 
-def _text(error: Exception) -> str:
-    return str(error) or type(error).__name__
+def _stats_timer(interval_seconds: float | None, work: Callable[[float], None]) -> Periodic | None:
+    if interval_seconds is None:
+        return None
+    if not interval_seconds >= LEAST_STATS_SECONDS:
+        raise ValueError(
+            f"stats_interval_seconds={interval_seconds:g}: need at least {LEAST_STATS_SECONDS:g}, or None"
+        )
+    return Periodic(interval_seconds, work)

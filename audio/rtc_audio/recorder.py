@@ -30,20 +30,28 @@ class _Side:
     are late as well. So a block is placed when a fifth of a second of later ones is known.
     """
 
-    def __init__(self, rate_hz: int, rate_out: int) -> None:
-        self.rate_hz = rate_hz
-        self.late_frames = 0
-        self._tolerance = round(TOLERANCE_SECONDS * rate_hz)
-        self._lookahead = round(_LOOKAHEAD_SECONDS * rate_hz)
+    def __init__(self, rate_out: int) -> None:
+        self.late_seconds = 0.0
+        self._rate_out = rate_out
         self._pending: deque[tuple[int, Pcm]] = deque()
         self._pending_frames = 0
         self._placed = 0  # frames of the stream so far
-        self._seam = Seam(rate_hz, 1)
-        self._resampler = StreamResampler(rate_hz, rate_out)
         self.ready = BlockFifo(1)
+        self._set_rate(rate_out)
 
-    def insert(self, pcm: Pcm, at_seconds: float) -> None:
-        self._pending.append((round(at_seconds * self.rate_hz), mix_channels(pcm, 1)))
+    def _set_rate(self, rate_hz: int) -> None:
+        self.rate_hz = check_rate(rate_hz)
+        self._tolerance = round(TOLERANCE_SECONDS * rate_hz)
+        self._lookahead = round(_LOOKAHEAD_SECONDS * rate_hz)
+        self._seam = Seam(rate_hz, 1)
+        self._resampler = StreamResampler(rate_hz, self._rate_out)
+
+    def insert(self, pcm: Pcm, rate_hz: int, at_seconds: float) -> None:
+        if rate_hz != self.rate_hz:
+            self.finish()
+            self._placed = round(self._placed * rate_hz / self.rate_hz)
+            self._set_rate(rate_hz)
+        self._pending.append((round(at_seconds * rate_hz), mix_channels(pcm, 1)))
         self._pending_frames += len(pcm)
         while self._pending_frames - len(self._pending[0][1]) >= self._lookahead:
             self._place()
@@ -71,7 +79,7 @@ class _Side:
             self._silence(shift)
         elif shift < 0:
             self._seam.cut()
-            self.late_frames += min(-shift, len(block))
+            self.late_seconds += min(-shift, len(block)) / self.rate_hz
             block = block[-shift:]
         self._emit(self._seam.fill(block, len(block)))
 
@@ -98,29 +106,31 @@ class StereoTimeline:
     """Puts the blocks of two directions on one time axis, correct to 20 ms.
 
     Times are seconds on any one monotonic clock; the first block of either side is time zero. What is missing is
-    silence, faded in and out; what comes for a time that is written already is dropped and counted in `late_frames`.
+    silence, faded in and out; what comes for a time that is written already is dropped and counted in `late_seconds`.
     Bounded: a side that says nothing for two seconds is taken as silent; a pause of both sides of more than five
     seconds is left out and counted in `cut_seconds`.
     """
 
-    def __init__(self, rate_hz: int, user_rate_hz: int, model_rate_hz: int) -> None:
-        self._user = _Side(check_rate(user_rate_hz), check_rate(rate_hz))
-        self._model = _Side(check_rate(model_rate_hz), rate_hz)
+    def __init__(self, rate_hz: int) -> None:
+        self._user, self._model = _Side(check_rate(rate_hz)), _Side(rate_hz)
         self._origin: float | None = None
         self.cut_seconds = 0.0
 
     @property
-    def late_frames(self) -> int:
-        """Frames of both sides that came too late to be written."""
-        return self._user.late_frames + self._model.late_frames
+    def late_seconds(self) -> float:
+        """Sound of both sides that came too late to be written."""
+        return self._user.late_seconds + self._model.late_seconds
 
-    def insert_user(self, pcm: Pcm, at_seconds: float) -> Pcm:
-        """Frames `[frame, channel]` of the user from `at_seconds` on; returns the stereo frames that are complete."""
-        return self._insert(self._user, self._model, pcm, at_seconds)
+    def insert_user(self, pcm: Pcm, rate_hz: int, at_seconds: float) -> Pcm:
+        """Frames `[frame, channel]` of the user from `at_seconds` on; returns the stereo frames that are complete.
 
-    def insert_model(self, pcm: Pcm, at_seconds: float) -> Pcm:
+        The rate may change from block to block.
+        """
+        return self._insert(self._user, self._model, pcm, rate_hz, at_seconds)
+
+    def insert_model(self, pcm: Pcm, rate_hz: int, at_seconds: float) -> Pcm:
         """The same for the model."""
-        return self._insert(self._model, self._user, pcm, at_seconds)
+        return self._insert(self._model, self._user, pcm, rate_hz, at_seconds)
 
     def finish(self) -> Pcm:
         """The rest of both sides, the shorter one filled with silence."""
@@ -128,14 +138,14 @@ class StereoTimeline:
         self._model.finish()
         return self._take(max(self._user.ready.frames, self._model.ready.frames))
 
-    def _insert(self, side: _Side, other: _Side, pcm: Pcm, at_seconds: float) -> Pcm:
+    def _insert(self, side: _Side, other: _Side, pcm: Pcm, rate_hz: int, at_seconds: float) -> Pcm:
         if self._origin is None:
             self._origin = at_seconds
         pause = at_seconds - self._origin - max(side.seconds, other.seconds)
         if pause > _MAX_PAUSE_SECONDS:
             self._origin += pause
             self.cut_seconds += pause
-        side.insert(pcm, at_seconds - self._origin)
+        side.insert(pcm, rate_hz, at_seconds - self._origin)
         if side.seconds - other.seconds > _MAX_LEAD_SECONDS:
             other.advance_to(side.seconds - _MAX_LEAD_SECONDS)
         return self._take(min(side.ready.frames, other.ready.frames))
@@ -153,6 +163,7 @@ class StereoRecorder:
 
     The constructor opens the file as `FileSink` does and raises AudioFileError; disk work happens on worker threads;
     an error while writing is kept in `failure` and given once to `on_error`. A crash leaves a readable file.
+    After `aclose` it may be started again, for the next call, which is written behind the last one.
     """
 
     def __init__(
@@ -160,13 +171,12 @@ class StereoRecorder:
         path: str | os.PathLike[str],
         rate_hz: int = 24000,
         *,
-        user_rate_hz: int = 48000,
-        model_rate_hz: int = 24000,
         on_error: Callable[[AudioFileError], None] | None = None,
     ) -> None:
-        self._timeline = StereoTimeline(rate_hz, user_rate_hz, model_rate_hz)
+        self.rate_hz = check_rate(rate_hz)
         self._wav = BackgroundWav(WavWriter(path, rate_hz, channels=2), on_error)
-        self._open = False
+        self._timeline: StereoTimeline | None = None  # of the call that is recorded
+        self._late_seconds = 0.0  # of the calls before
 
     @property
     def failure(self) -> AudioFileError | None:
@@ -179,28 +189,30 @@ class StereoRecorder:
         return self._wav.seconds_written
 
     @property
-    def late_frames(self) -> int:
-        """Frames that came too late for their place and are missing."""
-        return self._timeline.late_frames
+    def late_seconds(self) -> float:
+        """Sound that came too late for its place and is missing."""
+        return self._late_seconds + (0.0 if self._timeline is None else self._timeline.late_seconds)
 
     async def start(self) -> None:
-        """Empty the file and begin. Raises AudioFileError."""
+        """Empty the file and begin, or go on after `aclose`. Raises AudioFileError."""
         await self._wav.start()
-        self._open = True
+        if self._timeline is None:
+            self._timeline = StereoTimeline(self.rate_hz)
 
-    def write_user(self, pcm: Pcm, at_seconds: float) -> None:
-        """What the user says from `at_seconds` on, `[frame, channel]` at `user_rate_hz`; never waits."""
-        if self._open:
-            self._wav.write(self._timeline.insert_user(pcm, at_seconds))
+    def write_user(self, pcm: Pcm, rate_hz: int, at_seconds: float) -> None:
+        """What the user says from `at_seconds` on, `[frame, channel]`; never waits."""
+        if self._timeline is not None:
+            self._wav.write(self._timeline.insert_user(pcm, rate_hz, at_seconds))
 
-    def write_model(self, pcm: Pcm, at_seconds: float) -> None:
-        """What is heard of the model from `at_seconds` on, `[frame, channel]` at `model_rate_hz`; never waits."""
-        if self._open:
-            self._wav.write(self._timeline.insert_model(pcm, at_seconds))
+    def write_model(self, pcm: Pcm, rate_hz: int, at_seconds: float) -> None:
+        """What is heard of the model from `at_seconds` on, `[frame, channel]`; never waits."""
+        if self._timeline is not None:
+            self._wav.write(self._timeline.insert_model(pcm, rate_hz, at_seconds))
 
     async def aclose(self) -> None:
         """Write the rest and finish the file. Harmless when repeated, completes even when cancelled."""
-        if self._open:
-            self._open = False
-            self._wav.write(self._timeline.finish())
+        timeline, self._timeline = self._timeline, None
+        if timeline is not None:
+            self._wav.write(timeline.finish())
+            self._late_seconds += timeline.late_seconds
         await self._wav.aclose()
