@@ -11,6 +11,7 @@
     ├── HistoryError           a history that cannot be replayed
     ├── EventTooLarge          an event over the peer's message size limit
     ├── SendQueueFull          the outgoing queue is at its limit
+    ├── TurnError              begin_turn() or end_turn() out of order
     ├── ResponseFailed         an awaited response was refused, failed or never answered
     └── WaitTimeout            wait_for() saw nothing in time
 
@@ -83,6 +84,10 @@ class ConfigError(TransportError, ValueError):
     def __init__(self, message: str, field: str | None = None) -> None:
         super().__init__(message)
         self.field = field
+
+
+class TurnError(TransportError):
+    """A turn was begun while one is open, or ended while none is; nothing has been sent."""
 
 
 class HistoryError(TransportError, ValueError):

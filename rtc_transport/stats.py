@@ -49,14 +49,29 @@ class CallStats:
     """Packets dropped because the voice had been interrupted."""
     response_latency_ms: float | None = None
     """From the end of the user's last words to the first audible sample of the answer, the latest one."""
+    input_latency_ms: float | None = None
+    """From the microphone's membrane to this program, by its driver."""
+    input_lost_ms: float = 0.0
+    """Sound of the microphone that was lost or left out before it was read."""
+    output_latency_ms: float | None = None
+    """From this program to the air in front of the loudspeaker, what waits for the device included."""
+    output_lost_ms: float = 0.0
+    """Silence that the loudspeaker played because its sound did not come in time."""
+    echo_return_loss_db: float | None = None
+    """By how much the echo canceller takes the loudspeaker down in the microphone."""
+    loop_lag_ms: float = 0.0
+    """How late the event loop was at the worst, in the last five seconds."""
 
 
-def collect(call: "Call | None", media: "Media", marks: Mapping[str, float]) -> CallStats:
+def collect(
+    call: "Call | None", media: "Media", marks: Mapping[str, float], lag_seconds: float = 0.0
+) -> CallStats:
     """The snapshot. `marks` are the times at which stages were done, in seconds of one clock, from "began" on."""
     latency = media.latency.latest_seconds
     if call is None:
         return CallStats(connect_seconds=durations(marks))
     reception, voice = call.peer.receiver.reception, media.voice
+    source, sink = media.source, media.sink
     return CallStats(
         connect_seconds=durations(marks),
         packets_sent=call.track.packets_sent,
@@ -73,7 +88,19 @@ def collect(call: "Call | None", media: "Media", marks: Mapping[str, float]) -> 
         source_errors=media.uplink.source_errors,
         dropped_packets=voice.dropped_packets,
         response_latency_ms=None if latency is None else 1000 * latency,
+        input_latency_ms=_milliseconds(source, "latency_seconds"),
+        input_lost_ms=sum(_milliseconds(source, f"{how}_seconds") or 0.0 for how in ("dropped", "overflow")),
+        output_latency_ms=_milliseconds(sink, "latency_seconds"),
+        output_lost_ms=_milliseconds(sink, "underrun_seconds") or 0.0,
+        echo_return_loss_db=media.capture.return_loss_db,
+        loop_lag_ms=1000 * lag_seconds,
     )
+
+
+def _milliseconds(device: object, name: str) -> float | None:
+    """What a device says of itself; None for sources and sinks that are none."""
+    value = getattr(device, name, None)
+    return 1000 * value if isinstance(value, int | float) else None
 
 
 class ResponseLatency:

@@ -3,34 +3,27 @@
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from aiortc import RTCIceServer
 
 from rtc_audio.ports import AudioSink, AudioSource
-from rtc_audio.preroll import PreRollSource
-from rtc_audio.recorder import StereoRecorder
 from rtc_signaling import DEFAULT_BASE_URL, SdpAnswer, SignalingError, resolve_key
 from rtc_signaling.client import SdpClient
 
 from .attempt import SharedAttempt
 from .call import Call, Place, from_signaling
-from .capture import Capture, EchoMode
+from .capture import EchoMode
 from .errors import ConnectError, ConnectTimeout, NotConnectedError, Stage
 from .events.warm import build_validators
-from .layer import ApiKey, ResponseHandle
-from .media import Media
+from .layer import ApiKey
 from .media_shell import MediaShell, text_of
 from .peer import PeerEvents
-from .periodic import LoopLag, Periodic
-from .protocol.effects import MarkVoice, Playback
 from .protocol.history import HistoryLimits
 from .session import SessionConfig
-from .stats import CallStats, collect
 from .tracks import OpusSettings
-from .turns import ManualTurns
 
 logger = logging.getLogger("rtc_transport.webrtc")
 
@@ -66,8 +59,8 @@ class WebRTCTransport(MediaShell):
     `echo` keeps the voice out of the microphone (`capture.Capture`): "auto" cancels between a `Microphone` and a
     `Speaker` and does nothing else; "cancel", "webrtc" (extra `aec`), "gate" (half duplex) and "off" say so. With
     `push_to_talk` it is muted but for the turns, which begin with the `pre_roll_ms` before `begin_turn()`.
-    `stats_interval_seconds`: how often a ``stats`` event comes; None: never. `history` bounds what `history` remembers. `http` lends an aiohttp
-    session.
+    `stats_interval_seconds`: how often a ``stats`` event comes; None: never. `history` bounds what `history`
+    remembers. `http` lends an aiohttp session.
     """
 
     def __init__(
@@ -92,35 +85,31 @@ class WebRTCTransport(MediaShell):
         stats_interval_seconds: float | None = None,
         history: HistoryLimits | None = None,
     ) -> None:
-        super().__init__(history)
+        self._opus = opus or OpusSettings()
+        super().__init__(
+            source,
+            sink,
+            opus=self._opus,
+            late=late,
+            record=record,
+            echo=echo,
+            push_to_talk=push_to_talk,
+            pre_roll_ms=pre_roll_ms,
+            stats_interval_seconds=stats_interval_seconds,
+            history=history,
+        )
         self._base_url = base_url
         self._defaults = _Wanted(api_key, model or DEFAULT_MODEL)
         self._client = SdpClient(
             base_url=base_url, body=body, headers=headers, http=http, allow_plain_http=allow_plain_http
         )
         self._ice_servers = tuple(ice_servers)
-        self._opus = opus or OpusSettings()
-        recorder = None if record is None else StereoRecorder(record, on_error=self.recording_failed)
-        PreRollSource.check(pre_roll_ms)
-        capture = Capture(
-            echo,
-            pre_roll_ms if push_to_talk else None,
-            on_echo_error=self.echo_failed,
-            on_device=self.device_event,
-        )
-        self._media = Media(source, sink, self._opus.rate_hz, late, self, capture, recorder)
-        self._media.uplink.muted = push_to_talk
-        self._turns = ManualTurns(self, capture, self._round_trip, self._opus.frame_ms / 1000)
-        self._lag = LoopLag()
-        self._stats_timer = _stats_timer(stats_interval_seconds, self._tell_stats)
-        self._call: Call | None = None
         self._call_id: str | None = None
         self._wanted: _Wanted | None = None
         self._attempt: SharedAttempt | None = None
         self._closers: set[asyncio.Task[Any]] = set()
         self._ready: asyncio.Future[None] | None = None
         self._closing: asyncio.Task[None] | None = None
-        self._marks: dict[str, float] = {}
         self._warming: asyncio.Task[None] | None = None
 
     # ---- connect
@@ -195,7 +184,7 @@ class WebRTCTransport(MediaShell):
         except SignalingError as error:
             raise from_signaling(error, "key") from error
         self._marks["key"] = self._now()
-        self._lag.start()
+        self._pulse.start()
         await self._media.start_source()
         self._call = call = Call(
             Place(self._client, key, wanted.url, self._base_url),
@@ -228,8 +217,6 @@ class WebRTCTransport(MediaShell):
         if self._ready is not None and not self._ready.done():
             self._ready.set_result(None)
         self._set_status("connected")
-        if self._stats_timer is not None and self._status == "connected":
-            self._stats_timer.start()
 
     def _session_failed(self, error: ConnectError) -> None:
         if self._ready is not None and not self._ready.done():
@@ -274,9 +261,7 @@ class WebRTCTransport(MediaShell):
         try:
             self._set_status("disconnecting", reason)
             self._turns.drop()
-            self._lag.stop()
-            if self._stats_timer is not None:
-                self._stats_timer.stop()
+            self._pulse.stop()
             call, self._call = self._call, None
             if self._ready is not None and not self._ready.done():
                 self._ready.cancel()
@@ -310,54 +295,6 @@ class WebRTCTransport(MediaShell):
     def _inbox_overflow(self) -> None:
         self._on_lost("the peer sends more events than can be handled")
 
-    # ---- media
-
-    @property
-    def muted(self) -> bool:
-        return self._media.uplink.muted
-
-    def mute(self, muted: bool) -> None:
-        self._media.uplink.muted = muted
-
-    async def set_source(self, source: AudioSource | None) -> None:
-        """Exchanges what the model hears, also during a call; None is silence. The old source is released.
-
-        If the new one cannot be started, its error comes out and the old one stays.
-        """
-        await self._media.set_source(source)
-
-    async def set_sink(self, sink: AudioSink | None) -> None:
-        """Exchanges where the voice goes, also during a call; None drains it. The old sink is released.
-
-        If the new one cannot be started, its error comes out and the old one stays.
-        """
-        await self._media.set_sink(sink)
-
-    def stats(self) -> CallStats:
-        """What the call is like now, as an immutable snapshot."""
-        return collect(self._call, self._media, self._marks, self._lag.seconds)
-
-    async def begin_turn(self) -> None:
-        """Begins a turn of the user: drops what the service has heard, then unmutes.
-
-        With `push_to_talk` it hears what was captured from `pre_roll_ms` before this call on. Returns when the turn has
-        begun, after a round trip. Cancelled, it has not. Raises ConfigError unless the service has acknowledged a
-        session whose `turn_detection` is None, TurnError if a turn is open, NotConnectedError.
-        """
-        await self._turns.begin()
-
-    async def end_turn(self) -> ResponseHandle:
-        """Ends the turn and asks for an answer: all that was captured until now leaves, and one round trip later the
-        service is told to take it (`input_audio_buffer.commit`). Muted until the next turn.
-
-        Cancelled, or when the connection ends, the turn is dropped. Raises TurnError if no turn is open,
-        NotConnectedError.
-        """
-        return await self._turns.end()
-
-    def _round_trip(self) -> float | None:
-        return None if self._call is None else self._call.rtt_seconds
-
     # ---- what the shell asks
 
     async def drain(self) -> None:
@@ -370,35 +307,8 @@ class WebRTCTransport(MediaShell):
         if self._call is not None:
             self._call.pump()
 
-    def _playback(self) -> Playback:
-        return self._media.voice.playback()
-
-    def _stop_playout(self, drop_until: float | None) -> None:
-        self._media.voice.stop(drop_until)
-
-    def _resume_playout(self) -> None:
-        self._media.voice.resume()
-
-    def _mark_voice(self, mark: MarkVoice) -> None:
-        self._voice_mark = mark
-        self._media.latency.answering()
-        self._media.voice.mark()
-
-    def _source_active(self) -> bool:
-        return self._media.speaking
-
 
 async def _warm_up() -> None:
     """Builds validators a bit at a time while the network is waited for, not when the first event of a type comes."""
     for _ in build_validators():
         await asyncio.sleep(0.001)
-
-
-def _stats_timer(interval_seconds: float | None, work: Callable[[float], None]) -> Periodic | None:
-    if interval_seconds is None:
-        return None
-    if not interval_seconds >= LEAST_STATS_SECONDS:
-        raise ValueError(
-            f"stats_interval_seconds={interval_seconds:g}: need at least {LEAST_STATS_SECONDS:g}, or None"
-        )
-    return Periodic(interval_seconds, work)

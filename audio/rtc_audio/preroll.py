@@ -20,16 +20,21 @@ class PreRollSource:
     """
 
     def __init__(self, source: AudioSource, pre_roll_ms: float = 200.0) -> None:
-        if not 0 <= pre_roll_ms <= 5000:
-            raise ValueError(f"pre_roll_ms={pre_roll_ms:g}: need 0 to 5000")
         self.source = source
         self.drained = asyncio.Event()
         """Set while nothing lags."""
         self.drained.set()
-        self._keep_seconds = self._pre_roll_seconds = pre_roll_ms / 1000
+        self._keep_seconds = self._pre_roll_seconds = self.check(pre_roll_ms) / 1000
         self._memory = BlockFifo(1)
         self._lag: BlockFifo | None = None
         self._finishing = False
+
+    @staticmethod
+    def check(pre_roll_ms: float) -> float:
+        """The value itself; raises ValueError for an impossible one."""
+        if not 0 <= pre_roll_ms <= 5000:
+            raise ValueError(f"pre_roll_ms={pre_roll_ms:g}: need 0 to 5000")
+        return pre_roll_ms
 
     @property
     def rate_hz(self) -> int:
@@ -64,6 +69,10 @@ class PreRollSource:
     def press(self) -> None:
         """The turn begins now: forget nothing until `rewind`."""
         self._keep_seconds = self._pre_roll_seconds + MOST_HELD_SECONDS
+
+    def release(self) -> None:
+        """The turn does not begin after all."""
+        self._keep_seconds = self._pre_roll_seconds
 
     def rewind(self) -> float:
         """Lets what is kept be read first; returns how many seconds that is."""

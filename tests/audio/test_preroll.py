@@ -88,3 +88,13 @@ async def test_a_released_source_has_forgotten() -> None:
     await source.aclose()
     await source.start()
     assert source.rewind() == 0
+
+
+def test_a_press_that_was_taken_back_leaves_no_more_than_the_pre_roll() -> None:
+    source = PreRollSource(Counter(), pre_roll_ms=200)
+    source.press()
+    read(source, 50)
+    source.release()
+    read(source, 1)
+    source.press()
+    assert source.rewind() == pytest.approx(0.2)
