@@ -23,6 +23,8 @@ class CallStats:
     """How long each stage of the connect took."""
     packets_sent: int = 0
     """RTP packets that left."""
+    packets_passed: int = 0
+    """Those of them that the source had as packets, not encoded here."""
     bytes_sent: int = 0
     """Opus payload in them."""
     skipped_frames: int = 0
@@ -75,6 +77,7 @@ def collect(
     return CallStats(
         connect_seconds=durations(marks),
         packets_sent=call.track.packets_sent,
+        packets_passed=call.track.packets_passed,
         bytes_sent=call.track.bytes_sent,
         skipped_frames=call.track.skipped_frames,
         packets_received=reception.packets_received,
