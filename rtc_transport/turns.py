@@ -69,7 +69,8 @@ class ManualTurns:
             try:
                 await self._until_all_has_left()
                 self._transport.mute(True)
-                await asyncio.sleep(self._network_seconds)  # packets travel beside the control channel
+                # The packet in which mute fades, then its way: packets travel beside the control channel.
+                await asyncio.sleep(self._frame_seconds + self._network_seconds)
             finally:
                 self.drop()
             self._require_connection("end_turn()")
