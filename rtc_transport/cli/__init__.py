@@ -1,4 +1,4 @@
-"""The command ``rtc-transport``: calls from a file, the embedded server, ephemeral keys."""
+"""The command ``rtc-transport``: calls from a file, the embedded server, devices, ephemeral keys."""
 
 
 def main() -> None:

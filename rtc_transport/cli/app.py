@@ -137,6 +137,14 @@ def serve(
 
 
 @app.command()
+def devices(json: Json = False) -> None:
+    """List the microphones and loudspeakers of this machine."""
+    from .devices import show_devices
+
+    raise typer.Exit(running.run(lambda: show_devices(json_output=json), json_output=json))
+
+
+@app.command()
 def keys(
     model: Model = None,
     voice: Voice = None,

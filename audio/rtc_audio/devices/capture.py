@@ -1,13 +1,12 @@
 """From the driver's thread to whoever reads the microphone: the hand-over, and the clock between both."""
 
-import time
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..echo_line import DelayLine
+from ..echo_line import BEFORE, DelayLine
 from ..levels import RAMP_SECONDS, rise
 from ..ports import Pcm
 from .health import Margin
@@ -15,12 +14,15 @@ from .port import Port
 from .ring import SampleRing
 from .types import StreamFormat
 
-MARGIN_BLOCKS = (1, 5)  # least and most that stay unread, against callbacks that come late
+KEEP_SECONDS = 0.005
+KEEP_STEPS = (1, 8)  # least and most times that: how much earlier than needed sound is to be there
 SLIDE = 1e-3  # the most by which reading goes faster or slower: 1000 ppm, nobody hears it
 SLIDE_SECONDS = 10.0
-CALM_SECONDS = 0.004  # what jitter moves; less is no drift
+CALM_SECONDS = 0.002  # what time stamps jitter by; less is no drift
 WINDOW_SECONDS = 2.0
+PIECE_FRAMES = 480  # in which the line moves by no more than half a sample
 JUMP_SECONDS = 0.04  # off by more, drift is not what did it
+MAX_BLOCK_AGE_SECONDS = 0.5  # older at their arrival, blocks have stood in a queue and their age says nothing
 
 
 class Stamp(NamedTuple):
@@ -33,28 +35,38 @@ class Stamp(NamedTuple):
 
 
 class Capture(Port):
-    """The microphone's port: the driver's thread writes to a ring that holds the last 200 ms and some."""
+    """The microphone's port: the driver's thread writes to a ring that holds the last 200 ms and some.
+
+    `clock` is that of `time.monotonic`, on which the driver says when blocks were recorded.
+    """
 
     def __init__(
         self,
         format: StreamFormat,
         on_finished: Callable[[], None],
         *,
+        clock: Callable[[], float],
         channel: int | None,
         backlog_seconds: float,
     ) -> None:
         super().__init__(format, on_finished)
+        self.clock = clock
         self.channel = channel
         self.backlog_frames = round(backlog_seconds * format.rate_hz)
         # Twice the room: what is being read is never what is being written.
         self.ring = SampleRing(2 * self.backlog_frames + 2 * format.block_frames, format.channels)
         self.stamp = Stamp(0, 0.0)
+        self.oldest_seconds = 0.0
+        """How old a block's first frame was when it came, at the most; the event loop sets it back to 0."""
 
     def exchange(self, block: Pcm, at_seconds: float) -> None:
         """Keep a block; the oldest is overwritten when nobody reads."""
         self.zero_blocks = 0 if block.any() else self.zero_blocks + 1
         self.ring.write(block)
         self.stamp = Stamp(self.ring.put, at_seconds + len(block) / self.format.rate_hz)
+        age = self.clock() - at_seconds
+        if self.oldest_seconds < age < MAX_BLOCK_AGE_SECONDS:
+            self.oldest_seconds = age
 
     def take(self) -> tuple[NDArray[np.float32], int]:
         """What has been recorded since the last call, mono `[frame]`, and how many frames are lost before it."""
@@ -71,23 +83,24 @@ class Capture(Port):
 class CaptureReader:
     """Reads a `Capture` at the pace of another clock, without waiting, without growing late.
 
-    A block or more stays unread, so that no read runs short; where one did, nothing is given until so much is there
-    again, and one block more is kept from then on. Too much or too little of it is read a little faster or slower, by
-    at most 0.1 %; far too much is left out. Without drift the samples come out as they are.
+    What a read leaves must be as old as blocks are when they come, and `KEEP_SECONDS` older, or the next one would run
+    short. Where one did, nothing is given until there is enough, and so much more is kept from then on. Drift is met by
+    reading up to 0.1 % faster or slower; far too much is left out. Without drift the samples come out as they are.
     """
 
-    def __init__(self, capture: Capture, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, capture: Capture) -> None:
         self._capture = capture
-        self._clock = clock
         self._rate_hz = capture.format.rate_hz
         self._line = DelayLine(2 * capture.backlog_frames)
         self._position = 0.0  # in the line
         self._captured = 0  # frames of the device that have gone by at the line's end
         self._fade = rise(round(RAMP_SECONDS * self._rate_hz))
-        self._margin = Margin(*MARGIN_BLOCKS)
+        self._keep = Margin(*KEEP_STEPS)
         self._primed = False
+        self._late = False  # something was left out because nobody read
         self._ratio = 1.0
-        self._spare: float | None = None  # frames that stayed unread, at the least in this window
+        self._block_age = 0.0  # what `Capture.oldest_seconds` was in the last window
+        self._left_age: float | None = None  # of the frame after a read, at the least in this window
         self._window_end = 0.0
         self.dropped_frames = 0
         """Frames that were recorded and left out, because they were not read in time."""
@@ -100,8 +113,7 @@ class CaptureReader:
     @property
     def next_seconds(self) -> float:
         """When the frame that the next read begins with was recorded, on the clock of `time.monotonic`."""
-        stamp = self._capture.stamp
-        return stamp.seconds - (stamp.frames - self._captured + self.backlog_frames) / self._rate_hz
+        return self._seconds(self._position)
 
     def clear(self) -> None:
         """Drop what waits."""
@@ -111,28 +123,58 @@ class CaptureReader:
     def read(self, n: int) -> NDArray[np.float32]:
         """`n` frames, mono `[n]`, or none: silence until there are enough."""
         self._collect()
-        now, keep = self._clock(), self._margin.blocks * self._capture.format.block_frames
-        if not self._primed:
-            if self.backlog_frames < n + keep:
-                return np.empty(0, np.float32)
-            self._primed = True
-            self._position = float(self._line.written - n - keep)
-        if self.backlog_frames < n * self._ratio + 1:
-            self._margin.short(now)
+        now = self._capture.clock()
+        if not self._primed and not self._prime(now, n):
+            return np.empty(0, np.float32)
+        if self.backlog_frames < n * self._ratio + BEFORE:
+            self._keep.short(now)
             self._restart(keep_backlog=True)
             return np.empty(0, np.float32)
-        out = self._line.read(self._position, n, self._ratio)
-        self._position += n * self._ratio
-        self._follow(now, n, keep)
-        if self.backlog_frames > keep + n + JUMP_SECONDS * self._rate_hz:
-            self._jump(out, keep)
+        out = self._draw(n)
+        self._follow(now)
+        if now - self.next_seconds > self._wanted_age + JUMP_SECONDS:
+            self._jump(now, out)
         return out
+
+    def _seconds(self, position: float) -> float:
+        """When the frame at a position of the line was recorded."""
+        stamp = self._capture.stamp
+        return stamp.seconds - (stamp.frames - self._captured + self._line.written - position) / self._rate_hz
+
+    def _place(self, seconds: float) -> float:
+        """The whole position of the frame that was recorded then."""
+        return float(round(self._position + (seconds - self.next_seconds) * self._rate_hz))
+
+    @property
+    def _wanted_age(self) -> float:
+        """How old the frame after a read should be."""
+        block_age = max(self._block_age, self._capture.oldest_seconds)
+        return block_age + self._keep.steps * KEEP_SECONDS
+
+    def _prime(self, now: float, n: int) -> bool:
+        """Begin where the read will leave the wanted age, if that is there."""
+        start = self._place(now - self._wanted_age - n / self._rate_hz)
+        if start < self._position:
+            return False
+        if self._late:
+            self.dropped_frames += int(start - self._position)
+        self._position, self._primed, self._late = start, True, False
+        return True
+
+    def _draw(self, n: int) -> NDArray[np.float32]:
+        parts = []
+        for start in range(0, n, PIECE_FRAMES):
+            count = min(PIECE_FRAMES, n - start)
+            parts.append(self._line.read(self._position, count, self._ratio))
+            self._position += count * self._ratio
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def _collect(self) -> None:
         pcm, lost = self._capture.take()
         if lost:
             self.dropped_frames += lost + int(self.backlog_frames)
             self._restart()
+            self._late = True
         self._line.write(pcm)
         self._captured += lost + len(pcm)
         excess = self.backlog_frames - self._capture.backlog_frames
@@ -141,28 +183,28 @@ class CaptureReader:
             self._position += int(excess)
 
     def _restart(self, *, keep_backlog: bool = False) -> None:
-        self._primed, self._ratio, self._spare = False, 1.0, None
+        self._primed, self._late, self._ratio, self._left_age = False, False, 1.0, None
         if not keep_backlog:
             self._position = float(self._line.written)
 
-    def _follow(self, now: float, n: int, keep: int) -> None:
-        """Judge by the least that stayed unread in two seconds how fast to read in the next two."""
-        left = self.backlog_frames
-        if self._spare is None:
-            self._spare, self._window_end = left, now + WINDOW_SECONDS
-        self._spare = min(self._spare, left)
+    def _follow(self, now: float) -> None:
+        """Judge by the worst of two seconds how fast to read in the next two."""
+        age = now - self.next_seconds
+        if self._left_age is None:
+            self._left_age, self._window_end = age, now + WINDOW_SECONDS
+        self._left_age = min(self._left_age, age)
         if now < self._window_end:
             return
-        error = (self._spare - keep) / self._rate_hz
-        beyond = max(0.0, abs(error) - CALM_SECONDS)
-        slide = min(beyond / SLIDE_SECONDS, SLIDE)
+        self._block_age, self._capture.oldest_seconds = self._capture.oldest_seconds, 0.0
+        error = self._left_age - self._wanted_age
+        slide = min(max(0.0, abs(error) - CALM_SECONDS) / SLIDE_SECONDS, SLIDE)
         self._ratio = 1 + (slide if error > 0 else -slide)
-        self._margin.observe(now, self._spare / self._capture.format.block_frames)
-        self._spare = None
+        self._keep.observe(now, (self._left_age - self._block_age) / KEEP_SECONDS)
+        self._left_age = None
 
-    def _jump(self, out: NDArray[np.float32], keep: int) -> None:
+    def _jump(self, now: float, out: NDArray[np.float32]) -> None:
         """Leave out what is too much: the end of `out` is cross-faded into what follows."""
-        target = float(self._line.written - keep)
+        target = self._place(now - self._wanted_age)
         fade = self._fade[: len(out)]
         self.dropped_frames += int(target - self._position)
         self._position = target

@@ -31,7 +31,7 @@ class Feed:
     @property
     def ahead_seconds(self) -> float:
         """How far ahead of the device the ring is filled."""
-        return self._margin.blocks * self.render.format.block_seconds
+        return self._margin.steps * self.render.format.block_seconds
 
     def fill(self, now: float) -> None:
         """Pull until the ring is as full as it should be."""
@@ -42,7 +42,7 @@ class Feed:
         elif render.least_left is not None:
             self._margin.observe(now, render.least_left / self._block_frames)
         render.least_left = None
-        while ring.available < self._margin.blocks * self._block_frames:
+        while ring.available < self._margin.steps * self._block_frames:
             ring.write(self._resampler.pull(self._block_frames))
 
     def written(self) -> Iterator[tuple[NDArray[np.float32], float]]:

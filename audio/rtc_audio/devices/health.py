@@ -78,25 +78,25 @@ class FlagWatch:
 
 
 class Margin:
-    """How many blocks to keep between two clocks: one more whenever it was too few, one less after a calm half minute."""
+    """How many steps to keep between two clocks: one more when they were too few, one less after a calm half minute."""
 
     def __init__(self, least: int, most: int) -> None:
-        self.blocks = self._least = least
+        self.steps = self._least = least
         self._most = most
         self._spare = float("inf")
         self._since: float | None = None
 
     def short(self, now: float) -> None:
-        """It was not enough."""
-        self.blocks = min(self.blocks + 1, self._most)
+        """They were not enough."""
+        self.steps = min(self.steps + 1, self._most)
         self._spare, self._since = float("inf"), now
 
-    def observe(self, now: float, spare_blocks: float) -> None:
-        """What was left of it, at the worst since the last call."""
-        self._spare = min(self._spare, spare_blocks)
+    def observe(self, now: float, spare_steps: float) -> None:
+        """What was left of them, at the worst since the last call."""
+        self._spare = min(self._spare, spare_steps)
         if self._since is None:
             self._since = now
         if now - self._since >= 30.0:
-            if self._spare >= 1.5 and self.blocks > self._least:
-                self.blocks -= 1
+            if self._spare >= 1.5 and self.steps > self._least:
+                self.steps -= 1
             self._spare, self._since = float("inf"), now

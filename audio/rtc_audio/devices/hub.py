@@ -124,7 +124,7 @@ class DeviceHub:
         return self._backend
 
     def _do_list(self) -> list[DeviceInfo]:
-        if not self._open:
+        if self._backend is not None and not self._open:  # the first list is new anyway
             self._refresh()
         return self._driver.devices()
 

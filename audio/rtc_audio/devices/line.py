@@ -186,6 +186,7 @@ class DeviceLine(Generic[PortT]):
     def _attach(self, stream: OpenStream[PortT]) -> None:
         now = asyncio.get_running_loop().time()
         self._latency = stream.request.latency
+        self._news.clear()  # of the stream before
         self._running = _Running(stream, Heartbeat(stream.request.format.block_seconds, now))
         _log.debug("%s: open, %s", stream.request.device, stream.request.format)
         self._on_change()
@@ -226,7 +227,8 @@ class DeviceLine(Generic[PortT]):
     async def _until_trouble(self) -> _Trouble:
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), POLL_SECONDS)
+                async with asyncio.timeout(POLL_SECONDS):
+                    await self._news.wait()
             self._news.clear()
             running = self._running
             assert running is not None

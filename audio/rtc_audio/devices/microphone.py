@@ -1,6 +1,7 @@
 """The microphone as a source of a call."""
 
 import asyncio
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -66,6 +67,7 @@ class Microphone:
         self._reader: CaptureReader | None = None
         self._rate_hz = rate_hz or 48000
         self._dropped_before = 0.0
+        self._clock: Callable[[], float] = time.monotonic
 
     @property
     def rate_hz(self) -> int:
@@ -116,6 +118,7 @@ class Microphone:
         Raises PortAudioMissing, NoDevice, DeviceNotFound, AmbiguousDevice, DeviceRefused, DeviceBusy,
         DeviceOpenTimeout. Cancelled, nothing stays open.
         """
+        self._clock = asyncio.get_running_loop().time
         if self._line is None:
             self._line = DeviceLine(
                 self._hub or default_hub(), self._settings, self._make_capture, self._on_change
@@ -140,13 +143,19 @@ class Microphone:
 
     def _make_capture(self, format: StreamFormat, on_finished: Callable[[], None]) -> Capture:
         channel = None if self._channel is None else min(self._channel, format.channels - 1)
-        return Capture(format, on_finished, channel=channel, backlog_seconds=self._backlog_seconds)
+        return Capture(
+            format,
+            on_finished,
+            clock=self._clock,
+            channel=channel,
+            backlog_seconds=self._backlog_seconds,
+        )
 
     def _on_change(self) -> None:
         self._dropped_before, self._reader = self.dropped_seconds, None
         if self._line is not None and (port := self._line.port) is not None:
             self._rate_hz = port.format.rate_hz
-            self._reader = CaptureReader(port, asyncio.get_running_loop().time)
+            self._reader = CaptureReader(port)
             self._reader.clear()
 
 

@@ -1,0 +1,294 @@
+"""What really happens between our devices and a sound server; run by `support.virtual_audio`, each in a process."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtc_audio.devices import DeviceEvent, Microphone, Speaker, list_devices
+from rtc_audio.ports import Pcm
+
+Mono = NDArray[np.float32]
+Seen = dict[str, Any]
+
+
+class Tone:
+    """A `pull`; `hz` 0 is silence."""
+
+    def __init__(self, hz: float, rate_hz: int = 48000) -> None:
+        self.hz, self.rate_hz, self.position = hz, rate_hz, 0
+
+    def __call__(self, n: int) -> Pcm:
+        at = np.arange(self.position, self.position + n) / self.rate_hz
+        self.position += n
+        return (0.5 * np.sin(2 * np.pi * self.hz * at)).astype(np.float32)[:, None]
+
+
+class Recording:
+    """Reads a microphone 20 ms at a time, as a track does."""
+
+    def __init__(self, microphone: Microphone) -> None:
+        self.reads: list[tuple[float, Mono]] = []
+        """When the first frame was recorded, and the frames; only where there was something."""
+        self.short = 0
+        self._microphone = microphone
+        self._task = asyncio.create_task(self._run())
+
+    async def _run(self) -> None:
+        begin, index = time.monotonic(), 0
+        while True:
+            index = max(index + 1, int((time.monotonic() - begin) / 0.02))
+            await asyncio.sleep(begin + index * 0.02 - time.monotonic())
+            at = self._microphone.next_seconds
+            pcm = self._microphone.read(round(self._microphone.rate_hz * 0.02))[:, 0]
+            if at is None or not len(pcm):
+                self.short += 1
+            else:
+                self.reads.append((at, pcm))
+
+    def last(self, seconds: float) -> Mono:
+        """The latest sound."""
+        rate_hz = self._microphone.rate_hz
+        return np.concatenate([pcm for _, pcm in self.reads])[-round(seconds * rate_hz) :]
+
+    async def close(self) -> None:
+        self._task.cancel()
+        await asyncio.wait([self._task])
+
+
+def tone_of(pcm: Mono, rate_hz: int) -> tuple[float, float]:
+    """Frequency of the strongest tone and RMS."""
+    spectrum = np.abs(np.fft.rfft(pcm * np.hanning(len(pcm))))
+    return float(spectrum.argmax() * rate_hz / len(pcm)), float(pcm.std())
+
+
+def pactl(*arguments: str) -> str:
+    return subprocess.run(["pactl", *arguments], check=True, capture_output=True, text=True).stdout.strip()
+
+
+async def until(condition: Callable[[], bool], seconds: float) -> float:
+    """How long it took; fails after `seconds`."""
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began < seconds, "it has not happened"
+        await asyncio.sleep(0.01)
+    return time.monotonic() - began
+
+
+class Told(list[tuple[float, DeviceEvent]]):
+    """An `on_event` that keeps what it is told."""
+
+    def __call__(self, event: DeviceEvent) -> None:
+        self.append((time.monotonic(), event))
+
+    def kinds(self) -> list[str]:
+        return [event.kind for _, event in self if event.kind not in ("device_underrun", "device_overflow")]
+
+
+async def tone(output: str, input: str, hz: str, rate: str) -> Seen:
+    """A tone from one device to another; both ends at a rate of their own."""
+    rate_hz = int(rate)
+    voice = Tone(float(hz), rate_hz)
+    microphone = Microphone(input, rate_hz=rate_hz)
+    speaker = Speaker(output, rate_hz=rate_hz)
+    await microphone.start()
+    await speaker.start(voice)
+    recording = Recording(microphone)
+    await asyncio.sleep(2.5)
+    found_hz, rms = tone_of(recording.last(1.0), rate_hz)
+    seen = {
+        "hz": found_hz,
+        "rms": rms,
+        "short": recording.short,
+        "underrun_seconds": speaker.underrun_seconds,
+        "played_seconds": speaker.played_seconds,
+        "pulled_seconds": voice.position / rate_hz,
+        "latency_seconds": speaker.latency_seconds,
+        "dropped_seconds": microphone.dropped_seconds,
+    }
+    await recording.close()
+    await asyncio.gather(microphone.aclose(), speaker.aclose())
+    return seen
+
+
+async def names() -> Seen:
+    """The list of devices."""
+    devices = await asyncio.to_thread(list_devices)
+    return {
+        "names": [device.name for device in devices],
+        "default_input": [device.name for device in devices if device.is_default_input],
+        "default_output": [device.name for device in devices if device.is_default_output],
+    }
+
+
+async def interrupt() -> Seen:
+    """From the decision to silence at the device, five times; the loudspeaker's monitor has its own, known delay."""
+    microphone, speaker, voice = Microphone("vspkmon"), Speaker("vspk"), Tone(400.0)
+    await microphone.start()
+    await speaker.start(voice)
+    recording = Recording(microphone)
+    silent_after, jumps = [], []
+    for _ in range(5):
+        voice.hz = 400.0
+        await asyncio.sleep(0.7)
+        voice.hz, decided = 0.0, time.monotonic()
+        speaker.flush()
+        await asyncio.sleep(0.5)
+        ends = [
+            at + (int(np.flatnonzero(np.abs(pcm) > 0.005)[-1]) + 1) / 48000
+            for at, pcm in recording.reads
+            if np.abs(pcm).max() > 0.005
+        ]
+        silent_after.append(ends[-1] - decided)
+        jumps.append(float(np.abs(np.diff(recording.last(0.8))).max()))
+    await recording.close()
+    await asyncio.gather(microphone.aclose(), speaker.aclose())
+    return {"silent_after_seconds": silent_after, "largest_steps": jumps}
+
+
+async def server_restarted() -> Seen:
+    """The sound server is killed, and another one started two seconds later."""
+    heard, spoken = Told(), Told()
+    microphone = Microphone("vmic", on_event=heard)
+    speaker = Speaker("vmicfeed", on_event=spoken)
+    await microphone.start()
+    await speaker.start(Tone(1000.0))
+    recording = Recording(microphone)
+    await asyncio.sleep(1.5)
+    before = tone_of(recording.last(0.5), 48000)
+    killed = time.monotonic()
+    os.kill(int(Path(os.environ["VIRTUAL_AUDIO_PIDFILE"]).read_text()), 9)
+    await until(lambda: "device_lost" in heard.kinds() and "device_lost" in spoken.kinds(), 5)
+    noticed = [events[0][0] - killed for events in (heard, spoken)]
+    silent = recording.short
+    await asyncio.sleep(1)
+    silent = recording.short - silent
+    server = await asyncio.create_subprocess_exec(os.environ["VIRTUAL_AUDIO_START"])
+    await server.wait()
+    took = await until(lambda: microphone.device is not None and speaker.device is not None, 20)
+    await asyncio.sleep(3)
+    after = tone_of(recording.last(0.5), 48000)
+    await recording.close()
+    await asyncio.gather(microphone.aclose(), speaker.aclose())
+    return {
+        "noticed_seconds": noticed,
+        "silent_reads": silent,
+        "back_after_seconds": took,
+        "before": before,
+        "after": after,
+        "events": [heard.kinds(), spoken.kinds()],
+    }
+
+
+async def source_removed() -> Seen:
+    """The module of the microphone in use is unloaded: the server moves the stream and goes on calling back."""
+    pactl("load-module", "module-null-sink", "sink_name=other", "rate=48000", "channels=1")
+    told = Told()
+    microphone, speaker = Microphone("vmic", on_event=told), Speaker("vmicfeed")
+    await microphone.start()
+    await speaker.start(Tone(700.0))
+    recording = Recording(microphone)
+    await asyncio.sleep(1.5)
+    modules = [line.split("\t") for line in pactl("list", "short", "modules").splitlines()]
+    (index,) = (row[0] for row in modules if "sink_name=micfeed" in row[2])
+    began = time.monotonic()
+    pactl("unload-module", index)
+    await until(lambda: bool(told), 8)
+    noticed = told[0][0] - began
+    await asyncio.sleep(1)
+    await recording.close()
+    await asyncio.gather(microphone.aclose(), speaker.aclose())
+    return {"noticed_seconds": noticed, "events": told.kinds(), "first": told.kinds()[0]}
+
+
+async def default_changed() -> Seen:
+    """Another default source is chosen while the default microphone records."""
+    pactl("load-module", "module-null-sink", "sink_name=other", "rate=48000", "channels=1")
+    told = Told()
+    microphone, speaker = Microphone("default", on_event=told), Speaker("vmicfeed")
+    await microphone.start()
+    await speaker.start(Tone(700.0))
+    recording = Recording(microphone)
+    await asyncio.sleep(1.5)
+    before = tone_of(recording.last(0.5), 48000)
+    player = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", _PLAY.format(hz=1300), stdout=asyncio.subprocess.PIPE
+    )
+    feed = await asyncio.create_subprocess_exec(
+        *("pacat", "--rate=48000", "--channels=1", "--format=s16le", "--latency-msec=20", "-d", "other"),
+        stdin=asyncio.subprocess.PIPE,
+    )
+    assert player.stdout is not None
+    assert feed.stdin is not None
+    sound = await player.stdout.read()
+    feed.stdin.write(sound)
+    pactl("set-default-source", "other.monitor")
+    await asyncio.sleep(4)
+    after = tone_of(recording.last(0.5), 48000)
+    feed.kill()
+    await asyncio.gather(feed.wait(), player.wait())
+    await recording.close()
+    await asyncio.gather(microphone.aclose(), speaker.aclose())
+    return {"before": before, "after": after, "events": told.kinds()}
+
+
+_PLAY = """
+import sys, numpy as np
+tone = 0.5 * np.sin(2 * np.pi * {hz} * np.arange(30 * 48000) / 48000)
+sys.stdout.buffer.write((tone * 32767).astype('<i2').tobytes())
+"""
+
+
+async def cost() -> Seen:
+    """What the callbacks cost, and how long opening and closing take."""
+    from rtc_audio.devices.port import Port
+
+    spent: dict[str, list[float]] = {}
+    plain = Port.on_block
+
+    def timed(self: Port, block: Pcm, at_seconds: float, flagged: bool, /) -> None:
+        began = time.thread_time_ns()
+        plain(self, block, at_seconds, flagged)
+        spent.setdefault(type(self).__name__, []).append((time.thread_time_ns() - began) / 1000)
+
+    Port.on_block = timed  # type: ignore[method-assign]  # measured from outside, so that nothing stands in the code
+    microphone, speaker = Microphone("vmic"), Speaker("vspk")
+    speaker.on_written = lambda pcm, at: None
+    began = time.perf_counter()
+    await microphone.start()
+    opened = time.perf_counter()
+    await speaker.start(Tone(440.0))
+    started = time.perf_counter()
+    recording = Recording(microphone)
+    await asyncio.sleep(4)
+    await recording.close()
+    closing = time.perf_counter()
+    await asyncio.gather(microphone.aclose(), speaker.aclose())
+    return {
+        "callback_us": {name: float(np.median(times)) for name, times in spent.items()},
+        "callback_p99_us": {name: float(np.percentile(times, 99)) for name, times in spent.items()},
+        "open_ms": [1000 * (opened - began), 1000 * (started - opened)],
+        "close_ms": 1000 * (time.perf_counter() - closing),
+    }
+
+
+def main() -> None:
+    name, *arguments = sys.argv[1:]
+    scenario: Callable[..., Awaitable[Seen]] = globals()[name]
+
+    async def run() -> Seen:
+        return await scenario(*arguments)
+
+    print(json.dumps(asyncio.run(run())))
+
+
+if __name__ == "__main__":
+    main()
