@@ -28,6 +28,7 @@ class ControlChannel:
         self._closed = False
         self._waiters: set[asyncio.Future[None]] = set()
         self.messages_sent = 0
+        self._marked_messages, self._mark = 0, self._monitor.mark()
 
     def pump(self) -> None:
         """Gives the channel messages for as long as it holds none back."""
@@ -36,6 +37,7 @@ class ControlChannel:
         self._pumping = True
         try:
             while self._channel.readyState == "open" and self._monitor.idle:
+                self._marked_messages, self._mark = self.messages_sent, self._monitor.mark()
                 text = self._next_message()
                 if text is None:
                     break
@@ -49,11 +51,15 @@ class ControlChannel:
     async def drained(self, pending: Callable[[], bool]) -> None:
         """Returns when `pending()` is false and the peer has acknowledged all that was sent by then.
 
-        Raises NotConnectedError if the channel dies first. May be cancelled freely.
+        What is sent after that is not waited for, however much it is. Raises NotConnectedError if the channel dies
+        first. May be cancelled freely.
         """
-        while pending() or not self._monitor.idle:
+        while pending():
             await self._progress()
-        mark = self._monitor.mark()
+        sent = self.messages_sent
+        while self._marked_messages < sent:
+            await self._progress()
+        mark = self._mark
         while not self._monitor.acknowledged(mark):
             await self._progress()
 

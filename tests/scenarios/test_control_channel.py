@@ -122,6 +122,26 @@ async def test_drain_waits_for_what_the_peer_has_acknowledged(realtime_server: R
             await transport.drain()  # nothing is on its way
 
 
+async def test_drain_does_not_wait_for_what_was_queued_after_it(realtime_server: RealtimeServer) -> None:
+    async with connected(realtime_server, session=SILENT) as transport:
+        call = call_of(realtime_server, transport)
+
+        async def go_on() -> None:
+            while True:
+                while transport._core.queued_events < 50:
+                    transport.send_audio(bytes(4800))
+                await asyncio.sleep(0.001)
+
+        busy = asyncio.create_task(go_on())
+        await call.wait_for(APPEND, "client", count=20)
+        transport.send_message("Have you got this?", trigger_response=False)
+        async with asyncio.timeout(3):
+            await transport.drain()
+        assert len(wire(call, "conversation.item.create")) == 1
+        assert not busy.done()
+        busy.cancel()
+
+
 def takes_one_more(transport: WebRTCTransport) -> bool:
     """Sends an event, if the queue has room for it."""
     try:
