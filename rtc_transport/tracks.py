@@ -51,8 +51,8 @@ class OpusSettings:
 
     rate_hz: int = 48000
     frame_ms: int = 20
-    bitrate_bps: int = 32_000
-    complexity: int = 9
+    bitrate_bps: int = 64_000
+    complexity: int = 5
     fec: bool = True
     expected_loss_percent: int = 10
     dtx: bool = False
