@@ -108,6 +108,8 @@ async def test_the_official_javascript_client_holds_a_call(tmp_path: Path) -> No
         assert closed["status"] == "disconnected"
         assert closed["changes"] == ["connecting", "connected", "disconnected"]
         assert closed["errors"] == []
+        assert closed["rejected"] == []  # each of our events fits the client's schema
+        assert closed["kinds"] > 20
         async with asyncio.timeout(5):
             await call.wait_for("call.ended")
         assert types_of(call, "server").count("session.updated") == 2

@@ -185,6 +185,41 @@ async def test_the_user_who_speaks_silences_the_model_by_the_same_path_and_nothi
         assert replies(call) == ["response.create"]
 
 
+async def test_a_voice_whose_response_is_done_is_silenced_without_a_cancel() -> None:
+    ear = Ear()
+    async with (
+        scripted({"text": LONG}, generation_speed=100) as server,
+        connected(server, sink=ear.sink) as transport,
+    ):
+        told, call = Told(transport, ["audio_interrupted", "turn_done"]), call_of(server, transport)
+        await saying_a_lot(transport, ear)
+        await eventually(lambda: bool(told.of("turn_done")))
+        transport.interrupt()
+        await ear.until(loud=False)
+        (interrupted,), (done,) = told.of("audio_interrupted"), told.of("turn_done")
+        assert (interrupted.response_id, interrupted.item_id) == (done.response_id, done.output[0].id)
+        assert interrupted.audio_end_ms > 200
+        await transport.drain()
+        assert replies(call) == ["response.create", "output_audio_buffer.clear"]
+
+
+async def test_the_user_silences_a_voice_whose_response_is_done() -> None:
+    ear, source, turns = Ear(), voice(), [{"text": LONG}, {"heard": "Stop!", "text": "Well."}]
+    async with (
+        scripted(*turns, generation_speed=100) as server,
+        connected(server, source=source, sink=ear.sink) as transport,
+    ):
+        told = Told(transport, ["audio_interrupted", "turn_done"])
+        await saying_a_lot(transport, ear)
+        await eventually(lambda: bool(told.of("turn_done")))
+        speak(source)
+        interrupted = await transport.wait_for("audio_interrupted", timeout=5)
+        await ear.until(loud=False)
+        assert (interrupted.by, interrupted.item_id) == ("server", told.of("turn_done")[0].output[0].id)
+        await ear.until(loud=True)
+        assert len(told.of("audio_interrupted")) == 1
+
+
 async def test_a_clear_of_another_client_is_a_barge_in_too() -> None:
     ear = Ear()
     async with scripted({"text": LONG}) as server, connected(server, sink=ear.sink) as transport:

@@ -58,6 +58,14 @@ async function call() {
   const session = new RealtimeSession(agent, { transport, model: "gpt-realtime" });
   const errors = [];
   session.on("error", (event) => errors.push(JSON.stringify(event.error)));
+  const told = {}; // by type: how often under "*", less how often under its own name; an event it rejects stays
+  transport.on("*", ({ type }) => {
+    if (!(type in told)) {
+      told[type] = 0;
+      transport.on(type, () => told[type]--);
+    }
+    told[type]++;
+  });
   const changes = [];
   transport.on("connection_change", (status) => changes.push(status));
 
@@ -100,7 +108,8 @@ async function call() {
   await step("unmuted", { muted: session.muted });
 
   session.close();
-  await step("closed", { status: transport.status, changes, errors });
+  const rejected = Object.keys(told).filter((type) => told[type] > 0);
+  await step("closed", { status: transport.status, changes, errors, rejected, kinds: Object.keys(told).length });
 }
 
 call().catch((error) => step("failed", { message: String(error.stack ?? error) }));
