@@ -19,7 +19,10 @@ from .resampler import PullResampler
 
 _T = TypeVar("_T")
 
-_LEAD_IN_PACKETS = 2
+# An encoder must have heard what comes before its first packet, but what it remembers is not what the peer's decoder
+# remembers, and its prediction leans on that: with one packet the peak of the joint is at most 1.1 to 1.2 times that of
+# the sound in 99 % of all places, with two 1.5, with none the joint clicks (measured at 32 kb/s).
+_LEAD_IN_PACKETS = 1
 
 
 @dataclass
@@ -83,6 +86,7 @@ class Input:
         self._ended = False
         self._passed = False  # the sound so far left as packets, beside the chain
         self._packets = self._guard(lambda: source if isinstance(source, PacketSource) else None)
+        self._packets_fail = False
 
     @property
     def live(self) -> bool:
@@ -101,7 +105,11 @@ class Input:
 
     def read_packet(self, limit: PacketFormat) -> bytes | None:
         """The next of the source's Opus packets, if it has such that fit."""
-        payload = None if self._packets is None or self._ended else self._guard(lambda: self._offered(limit))
+        if self._packets is None or self._packets_fail or self._ended:
+            return None
+        errors = self._intake.source_errors
+        payload = self._guard(lambda: self._offered(limit))
+        self._packets_fail = self._intake.source_errors > errors  # from then on it is read as sound
         if payload is not None:
             self._passed, self._chain = True, None
         return payload

@@ -20,7 +20,7 @@ LOOKAHEAD_FRAMES = 312  # of libopus at 48 kHz; the sound behind it is in the pa
 # RFC 7845 §4.6 asks for at least 80 ms before a place in the middle. In voiced speech that still leaves errors of
 # 0.1 to 0.3 in the first frame at 32 kb/s (measured); 320 ms leave 0.003, for half a millisecond of decoding.
 PREROLL_PACKETS = 16
-REWIND_PACKETS = 2  # 40 ms prime an encoder as well as 120 ms do (measured)
+REWIND_PACKETS = 2
 QUIET_PEAK = 10 ** (-50 / 20)
 
 

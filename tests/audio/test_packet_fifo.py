@@ -15,7 +15,7 @@ from rtc_audio.decoding import AudioFile
 from rtc_audio.opus import OpusEncoder
 from rtc_audio.opus_packet import has_inband_fec, has_voice
 from rtc_audio.packet_fifo import PacketFifo
-from support.opus_files import FRAME, RATE_HZ, Mono, decode, patch_head, write_opus
+from support.opus_files import FRAME, RATE_HZ, Mono, all_packets, decode, patch_head, write_opus
 from support.voice_link import voice
 
 SECONDS = 1.2 + 0.0107  # not a whole number of packets
@@ -45,11 +45,6 @@ def filled(path: Path, passes: int = 1) -> PacketFifo:
             for packet in file.packets():
                 fifo.put(packet)
     return fifo
-
-
-def all_packets(path: Path) -> list[bytes]:
-    with closing(AudioFile(path)) as file:
-        return [packet.payload for packet in file.packets()]
 
 
 def test_read_as_sound_it_is_the_file_to_the_frame(speech_file: Path) -> None:

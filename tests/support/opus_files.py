@@ -1,6 +1,7 @@
 """Ogg/Opus files, made by FFmpeg, and what a peer makes of packets."""
 
 from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from rtc_audio.decoding import AudioFile
 from rtc_audio.opus import OpusDecoder
 
 Mono = NDArray[np.float32]
@@ -43,6 +45,12 @@ def patch_head(path: Path, *, pre_skip: int = 312, gain: int = 0) -> Path:
     data[22:26] = _checksum(bytes(data[:end])).to_bytes(4, "little")
     path.write_bytes(data)
     return path
+
+
+def all_packets(path: str | Path) -> list[bytes]:
+    """What is in the file."""
+    with closing(AudioFile(path)) as file:
+        return [packet.payload for packet in file.packets()]
 
 
 def decode(packets: Iterable[bytes]) -> Mono:
