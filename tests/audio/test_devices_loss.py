@@ -153,7 +153,7 @@ def test_a_device_that_vanishes_while_it_opens_is_an_error_and_while_it_returns_
         microphone = Microphone("headset", hub=cards.hub, on_event=teller(told))
         await microphone.start()
         busy = DeviceBusy("USB Headset", "in use by another program or unplugged: Device unavailable")
-        cards.refusals = {"USB Headset": [busy] * 6}
+        cards.refusals = {"USB Headset": [busy] * 3}
         end(cards.stream("input"))
         await asyncio.sleep(10)
         assert microphone.device == HEADSET
@@ -161,6 +161,19 @@ def test_a_device_that_vanishes_while_it_opens_is_an_error_and_while_it_returns_
 
     run_with_cards(scenario)
     assert kinds(told) == ["device_lost", "device_restored"]
+
+
+def test_a_device_that_is_listed_but_cannot_be_opened_gives_way_to_the_default() -> None:
+    async def scenario(cards: FakeCards) -> None:
+        microphone = Microphone("headset", hub=cards.hub)
+        await microphone.start()
+        cards.refusals = {"USB Headset": [DeviceBusy("USB Headset", "in use by another program")] * 100}
+        end(cards.stream("input"))
+        await asyncio.sleep(2)
+        assert microphone.device == LAPTOP[0]
+        await microphone.aclose()
+
+    run_with_cards(scenario)
 
 
 def test_without_reopen_a_loss_is_told_and_that_is_all() -> None:

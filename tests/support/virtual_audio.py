@@ -9,6 +9,7 @@ The list of devices and the server are found when PortAudio starts, so each scen
 A scenario is a coroutine function in `tests/devices/scenarios.py`; what it returns, as JSON, is what it has seen.
 """
 
+import importlib
 import json
 import os
 import shutil
@@ -33,7 +34,7 @@ def reason_to_skip() -> str | None:
         packages = "libportaudio2 libasound2-plugins pulseaudio pulseaudio-utils"
         return f"no {', '.join(MISSING)}: apt-get install --no-install-recommends {packages}"
     try:
-        import sounddevice  # noqa: F401 - whether it finds PortAudio
+        importlib.import_module("sounddevice")
     except (ImportError, OSError) as error:
         return f"no PortAudio: {error}"
     return None

@@ -1,7 +1,6 @@
 """From the driver's thread to whoever reads the microphone: the hand-over, and the clock between both."""
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,15 +24,6 @@ JUMP_SECONDS = 0.04  # off by more, drift is not what did it
 MAX_BLOCK_AGE_SECONDS = 0.5  # older at their arrival, blocks have stood in a queue and their age says nothing
 
 
-class Stamp(NamedTuple):
-    """A point on the device's clock."""
-
-    frames: int
-    """Frames recorded until then."""
-    seconds: float
-    """When that was, on the clock of `time.monotonic`."""
-
-
 class Capture(Port):
     """The microphone's port: the driver's thread writes to a ring that holds the last 200 ms and some.
 
@@ -51,19 +41,22 @@ class Capture(Port):
     ) -> None:
         super().__init__(format, on_finished)
         self.clock = clock
+        self._block_seconds = format.block_seconds
         self.channel = channel
         self.backlog_frames = round(backlog_seconds * format.rate_hz)
         # Twice the room: what is being read is never what is being written.
         self.ring = SampleRing(2 * self.backlog_frames + 2 * format.block_frames, format.channels)
-        self.stamp = Stamp(0, 0.0)
+        self.stamp = (0, 0.0)
+        """A point on the device's clock: frames recorded until then, and when that was."""
         self.oldest_seconds = 0.0
         """How old a block's first frame was when it came, at the most; the event loop sets it back to 0."""
 
     def exchange(self, block: Pcm, at_seconds: float) -> None:
         """Keep a block; the oldest is overwritten when nobody reads."""
-        self.zero_blocks = 0 if block.any() else self.zero_blocks + 1
+        # One sample tells nearly always, for a fraction of what looking at all costs.
+        self.zero_blocks = 0 if block.item(-1) or block.any() else self.zero_blocks + 1
         self.ring.write(block)
-        self.stamp = Stamp(self.ring.put, at_seconds + len(block) / self.format.rate_hz)
+        self.stamp = (self.ring.put, at_seconds + self._block_seconds)
         age = self.clock() - at_seconds
         if self.oldest_seconds < age < MAX_BLOCK_AGE_SECONDS:
             self.oldest_seconds = age
@@ -138,8 +131,8 @@ class CaptureReader:
 
     def _seconds(self, position: float) -> float:
         """When the frame at a position of the line was recorded."""
-        stamp = self._capture.stamp
-        return stamp.seconds - (stamp.frames - self._captured + self._line.written - position) / self._rate_hz
+        frames, seconds = self._capture.stamp
+        return seconds - (frames - self._captured + self._line.written - position) / self._rate_hz
 
     def _place(self, seconds: float) -> float:
         """The whole position of the frame that was recorded then."""
@@ -149,7 +142,8 @@ class CaptureReader:
     def _wanted_age(self) -> float:
         """How old the frame after a read should be."""
         block_age = max(self._block_age, self._capture.oldest_seconds)
-        return block_age + self._keep.steps * KEEP_SECONDS
+        # Half of what is kept at the most: a driver that was late once must not ask for more than there ever is.
+        return min(block_age + self._keep.steps * KEEP_SECONDS, self._capture.backlog_frames / self._rate_hz / 2)
 
     def _prime(self, now: float, n: int) -> bool:
         """Begin where the read will leave the wanted age, if that is there."""

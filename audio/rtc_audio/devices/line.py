@@ -271,14 +271,14 @@ class DeviceLine(Generic[PortT]):
 
     async def _reopen(self, lost: DeviceInfo, *, announced: bool) -> None:
         """Tries until a device is open: as listed first, then listed anew each time."""
-        choose = partial(self._replacement, lost)
         attempt = 0
         listed: int | None = None
         while True:
             await asyncio.sleep(BACKOFF_SECONDS[min(attempt, len(BACKOFF_SECONDS) - 1)])
             try:
                 stream = await self._hub.open(
-                    self._wish(choose),
+                    # Listed and yet not to be opened, time and again: then the default has its turn in between.
+                    self._wish(partial(self._replacement, lost, in_vain=attempt >= 2 and attempt % 2 == 0)),
                     unless_listed_since=listed,
                     timeout_seconds=self.settings.open_timeout_seconds,
                 )
@@ -296,8 +296,9 @@ class DeviceLine(Generic[PortT]):
         elif announced:
             self._tell("device_restored", device, "it works again")
 
-    def _replacement(self, lost: DeviceInfo, devices: list[DeviceInfo]) -> DeviceInfo:
-        return selection.replace(devices, self.settings.direction, self.settings.device, lost)
+    def _replacement(self, lost: DeviceInfo, devices: list[DeviceInfo], *, in_vain: bool) -> DeviceInfo:
+        settings = self.settings
+        return selection.replace(devices, settings.direction, settings.device, lost, in_vain=in_vain)
 
     # ---- events
 

@@ -1,7 +1,6 @@
 """From the event loop to the loudspeaker: a ring kept filled a little ahead of the driver's thread, which plays it."""
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,15 +12,6 @@ from .ring import SampleRing
 from .types import StreamFormat
 
 WRITTEN_BLOCKS = 64
-
-
-class Heard(NamedTuple):
-    """A point on the loudspeaker's clock."""
-
-    frames: int
-    """Frames of sound that were played until then."""
-    seconds: float
-    """When the next one sounds, on the clock of `time.monotonic`."""
 
 
 class Render(Port):
@@ -41,7 +31,8 @@ class Render(Port):
         super().__init__(format, on_finished)
         frames = format.block_frames
         self.ring = SampleRing(round(capacity_seconds * format.rate_hz), 1)
-        self.heard = Heard(0, 0.0)
+        self.heard = (0, 0.0)
+        """A point on the loudspeaker's clock: frames of sound played until then, and when the next one sounds."""
         self.missing_frames = 0
         """Frames of silence for want of sound, the first 100 ms left out."""
         self.shortages = 0
@@ -58,7 +49,9 @@ class Render(Port):
         self._sounding = False
         self._flush_to = 0
         self._dropped = 0
-        self._written = np.zeros((WRITTEN_BLOCKS, frames), np.float32)
+        self._surround = format.channels > 2
+        self._block_seconds = format.block_seconds
+        self._written = np.zeros((WRITTEN_BLOCKS, frames, 1), np.float32)
         self._written_at = np.zeros(WRITTEN_BLOCKS)
         self._written_put = self._written_taken = 0
 
@@ -88,30 +81,37 @@ class Render(Port):
         first = max(self._written_taken, end - WRITTEN_BLOCKS // 2)  # the others may be overwritten by now
         self._written_taken = end
         slots = [i % WRITTEN_BLOCKS for i in range(first, end)]
-        return [(self._written[slot].copy(), float(self._written_at[slot])) for slot in slots]
+        return [(self._written[slot, :, 0].copy(), float(self._written_at[slot])) for slot in slots]
 
     # ---- on the driver's thread
 
     def exchange(self, block: Pcm, at_seconds: float) -> None:
         """Fill a block."""
-        block[...] = 0.0
-        mono = self._mono
-        if self._flush_to > self.ring.taken:
+        ring, mono = self.ring, self._mono
+        left = ring.put - ring.taken - len(mono)
+        if self._flush_to > ring.taken:
             self._cut_off()
+        elif left < 0 or not self._sounding:
+            self._begin_or_end(left)
         else:
-            self._play()
-        block[:, : min(2, block.shape[1])] = mono  # further channels are not where a voice comes from
+            ring.read(mono)
+        if self.least_left is None or left < self.least_left:
+            self.least_left = max(0, left)
+        if self._surround:  # where a voice does not come from
+            block[:, 2:] = 0.0
+            block = block[:, :2]
+        block[...] = mono
         slot = self._written_put % WRITTEN_BLOCKS
-        self._written[slot] = mono[:, 0]
+        self._written[slot] = mono
         self._written_at[slot] = at_seconds
         self._written_put += 1
-        end = at_seconds + len(mono) / self.format.rate_hz
-        self.heard = Heard(self.ring.taken - self._dropped, end)
+        self.heard = (ring.taken - self._dropped, at_seconds + self._block_seconds)
         self._on_played()
 
-    def _play(self) -> None:
+    def _begin_or_end(self, left: int) -> None:
+        """A block in which sound begins, ends, or is not there at all."""
         ring, mono = self.ring, self._mono
-        count = min(ring.available, len(mono))
+        count = min(len(mono), len(mono) + left)
         ring.read(mono[:count])
         if count and not self._sounding:
             part = self._up[:count]
@@ -124,10 +124,6 @@ class Render(Port):
                 self.shortages += 1
         else:
             self._fall_from(0)
-            self._last = float(mono[-1, 0])
-        left = ring.available
-        if self.least_left is None or left < self.least_left:
-            self.least_left = left
 
     def _cut_off(self) -> None:
         """Fade out what comes next, drop the rest."""
@@ -140,17 +136,16 @@ class Render(Port):
 
     def _end_at(self, count: int) -> None:
         """No more sound after `count` frames."""
-        self._mono[count:] = 0.0
         if self._sounding:
             self._sounding, self._fallen = False, 0
-            if count:
-                self._last = float(self._mono[count - 1, 0])
+            self._last = self._mono.item(count - 1)  # with none, it is the last one of the block before
+        self._mono[count:] = 0.0
         self._fall_from(count)
 
     def _fall_from(self, start: int) -> None:
         """Let the sample that sound ended with go on its way down, which may take two blocks."""
-        part = self._down[self._fallen : self._fallen + len(self._mono) - start]
-        if len(part):
+        if self._fallen < len(self._down):
+            part = self._down[self._fallen : self._fallen + len(self._mono) - start]
             tail = self._tail[: len(part)]
             np.multiply(part, self._last, out=tail)
             self._mono[start : start + len(part), 0] += tail

@@ -35,16 +35,21 @@ def choose(devices: Sequence[DeviceInfo], direction: Direction, wanted: str | in
 
 
 def replace(
-    devices: Sequence[DeviceInfo], direction: Direction, wanted: str | int | None, lost: DeviceInfo
+    devices: Sequence[DeviceInfo],
+    direction: Direction,
+    wanted: str | int | None,
+    lost: DeviceInfo,
+    *,
+    in_vain: bool = False,
 ) -> DeviceInfo:
     """Who goes on after `lost`: the same by name and host API, if one was asked for, else the default.
 
-    Raises NoDevice.
+    `in_vain`: the same has been tried, so the default, although the same is still listed. Raises NoDevice.
     """
     same = [
         d for d in devices if d.channels(direction) and (d.host_api, d.name) == (lost.host_api, lost.name)
     ]
-    if wanted is not None and same:
+    if wanted is not None and same and not in_vain:
         return next((device for device in same if device.index == lost.index), same[0])
     return choose(devices, direction, None)
 

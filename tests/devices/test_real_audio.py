@@ -1,0 +1,74 @@
+"""Our devices over real PortAudio and a real sound server: tones, interruption, loss and return."""
+
+import pytest
+
+from support.virtual_audio import reason_to_skip, run_scenario
+
+SKIPPED = reason_to_skip()
+
+pytestmark = [
+    pytest.mark.skipif(SKIPPED is not None, reason=SKIPPED or ""),
+    pytest.mark.timeout(90),  # a sound server of its own for each, and real time
+]
+
+
+def test_the_devices_are_listed_by_name_with_their_defaults() -> None:
+    seen = run_scenario("names")
+    assert {"vspk", "vspkmon", "vmic", "vmicfeed"} <= set(seen["names"])
+    assert seen["default_input"] == seen["default_output"] == ["default"]
+
+
+@pytest.mark.parametrize(
+    ("output", "input", "hz", "rate_hz"),
+    [("vspk", "vspkmon", 1000, 48000), ("vmicfeed", "vmic", 700, 16000)],
+)
+def test_a_tone_goes_out_and_comes_in(output: str, input: str, hz: int, rate_hz: int) -> None:
+    seen = run_scenario("tone", output, input, hz, rate_hz)
+    assert seen["hz"] == pytest.approx(hz, abs=2)
+    assert seen["rms"] == pytest.approx(0.5 / 2**0.5, rel=0.08)
+    assert seen["dropped_seconds"] == 0
+    waiting = seen["pulled_seconds"] - seen["played_seconds"]
+    assert waiting == pytest.approx(seen["latency_seconds"], abs=0.01)
+    assert seen["latency_seconds"] < 0.15
+
+
+def test_what_is_played_is_not_heard_without_an_acoustic_path() -> None:
+    assert run_scenario("tone", "vspk", "vmic", 1000, 48000)["rms"] == 0
+
+
+def test_interruption_silences_the_device_within_60_ms_without_a_click() -> None:
+    """The median of five: the time is the sound server's as well, and the machine may pause."""
+    seen = run_scenario("interrupt")
+    assert sorted(seen["silent_after_seconds"])[2] <= 0.060
+    steepest = 0.5 * 2 * 3.1416 * 400 / 48000
+    assert sorted(seen["largest_steps"])[2] <= 1.5 * steepest
+
+
+def test_a_killed_server_is_noticed_and_the_sound_is_back_with_the_next_one() -> None:
+    """The case in which PortAudio shows it: the streams end."""
+    seen = run_scenario("server_restarted", timeout_seconds=80)
+    assert max(seen["noticed_seconds"]) <= 1.0
+    assert seen["silent_reads"] >= 40, "silence meanwhile"
+    for hz, rms in (seen["before"], seen["after"]):
+        assert hz == pytest.approx(1000, abs=4)
+        assert rms > 0.3
+    for kinds in seen["events"]:
+        assert (kinds[0], kinds[-1]) == ("device_lost", "device_restored")
+
+
+def test_a_removed_source_is_noticed_though_the_server_goes_on_calling_back() -> None:
+    """The case in which nothing shows it but digital zeros for three seconds."""
+    seen = run_scenario("source_removed")
+    assert seen["events"] == ["device_silent", "device_lost", "device_changed"], (
+        "it cannot be opened anew either"
+    )
+    assert seen["device"].endswith("default (ALSA)")
+    assert seen["noticed_seconds"] <= 4.5
+
+
+def test_a_changed_default_goes_on_with_the_new_source() -> None:
+    seen = run_scenario("default_changed")
+    assert seen["before"][0] == pytest.approx(700, abs=4)
+    assert seen["after"][0] == pytest.approx(1300, abs=4), (
+        "the sound server moves the stream, or it is opened anew"
+    )
