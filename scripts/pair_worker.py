@@ -3,8 +3,8 @@
     python scripts/pair_worker.py KIND MEASURE [--pairs N] [--seconds S] [--loss PERCENT]
 
 KIND: ``stock`` (aiortc's own track, encoder and receiver), ``own`` (ours, written to as packets come), ``playout``
-(ours, pulled at 48 kHz). MEASURE: ``cpu``, ``delay``, ``lost`` (delay after one lost packet), ``loss``. One JSON
-object on stdout.
+(ours, pulled at 48 kHz), ``pass`` (an Opus file passed on undecoded, written to as packets come; CPU only).
+MEASURE: ``cpu``, ``delay``, ``lost`` (delay after one lost packet), ``loss``. One JSON object on stdout.
 """
 
 import argparse
@@ -16,8 +16,12 @@ import json
 import random
 import resource
 import statistics
+import tempfile
+import wave
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import av
@@ -31,7 +35,9 @@ from aiortc import (
 )
 from aiortc.mediastreams import MediaStreamError
 
+from rtc_audio.files import FileSource
 from rtc_audio.pacer import PacedPull
+from rtc_audio.uplink import Uplink
 from rtc_transport.internals import gather_loopback, wrap_sending
 from rtc_transport.peer import Peer, PeerEvents
 from rtc_transport.tracks import OutgoingTrack
@@ -97,10 +103,26 @@ class StockTrack(MediaStreamTrack):
         return frame
 
 
-class OwnEnd:
-    """Our peer, its track and its way to sound."""
+def write_opus_file(path: Path) -> None:
+    """The speech that comes with the package as Ogg/Opus: 32 kb/s, 20 ms packets."""
+    with wave.open(str(files("rtc_transport") / "data" / "speech.wav")) as speech:
+        rate_hz = speech.getframerate()
+        pcm = np.frombuffer(speech.readframes(speech.getnframes()), np.int16)
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream("libopus", rate=48000, layout="mono")
+        stream.bit_rate = 32000
+        frame = av.AudioFrame.from_ndarray(pcm[None], format="s16", layout="mono")
+        frame.sample_rate = rate_hz
+        resampler = av.AudioResampler(format="s16", layout="mono", rate=48000, frame_size=FRAME)
+        for part in [*resampler.resample(frame), *resampler.resample(None)]:
+            container.mux(stream.encode(part))
+        container.mux(stream.encode(None))
 
-    def __init__(self, log_in: Log, log_out: Log, *, playout: bool) -> None:
+
+class OwnEnd:
+    """Our peer, its track and its way to sound. `file` is said again and again instead of the click train."""
+
+    def __init__(self, log_in: Log, log_out: Log, *, playout: bool, file: FileSource | None = None) -> None:
         self._log_in, self._log_out, self._position = log_in, log_out, 0
         loop = asyncio.get_running_loop()
         self.path: BufferedPath | DirectPath
@@ -111,7 +133,14 @@ class OwnEnd:
             self._pulling.start(lambda n: buffered.pull(n)[:, None])
         else:
             self.path = DirectPath(24000, lambda pcm: log_out.out(pcm, 24000, loop.time()))
-        self.peer = Peer(OutgoingTrack(self.read), self, PeerEvents(), loopback=True)
+        if file is None:
+            track = OutgoingTrack(self.read)
+        else:
+            uplink = Uplink(on_error=_fail, on_ended=_fail)
+            uplink.set_source(file)
+            track = OutgoingTrack(uplink.read, packets=uplink, on_error=_fail)
+        self.track = track
+        self.peer = Peer(track, self, PeerEvents(), loopback=True)
 
     def read(self, count: int) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
         if self._position // FRAME % CLICK_EVERY == 0:
@@ -136,6 +165,10 @@ class OwnEnd:
         await self.peer.close()
 
 
+def _fail(problem: object) -> None:
+    raise SystemExit(f"the file does not pass: {problem}")
+
+
 @dataclass
 class Pair:
     """Two connected ends with audio both ways; `forth` and `back` log each direction."""
@@ -154,6 +187,28 @@ async def own_pair(*, playout: bool) -> Pair:
 
     async def close() -> None:
         await asyncio.gather(left.close(), right.close())
+
+    return Pair(forth, back, left.peer.connection, close)
+
+
+async def pass_pair() -> Pair:
+    """Both ends pass the packets of a file on; raises SystemExit at the end if they did not."""
+    forth, back, folder = Log(), Log(), tempfile.TemporaryDirectory()
+    write_opus_file(path := Path(folder.name, "speech.ogg"))
+    sources = [FileSource(path, loop=True) for _ in range(2)]
+    await asyncio.gather(*(source.start() for source in sources))
+    left = OwnEnd(forth, back, playout=False, file=sources[0])
+    right = OwnEnd(back, forth, playout=False, file=sources[1])
+    await left.peer.accept(await right.peer.answer(await left.peer.offer()))
+    await asyncio.gather(left.peer.opened(), right.peer.opened())
+
+    async def close() -> None:
+        await asyncio.gather(left.close(), right.close())
+        await asyncio.gather(*(source.aclose() for source in sources))
+        folder.cleanup()
+        for end in (left, right):
+            if end.track.packets_passed < 0.9 * end.track.packets_sent:
+                _fail(f"only {end.track.packets_passed} of {end.track.packets_sent} packets did")
 
     return Pair(forth, back, left.peer.connection, close)
 
@@ -194,7 +249,11 @@ async def stock_pair() -> Pair:
 
 
 async def make_pair(kind: str) -> Pair:
-    return await (stock_pair() if kind == "stock" else own_pair(playout=kind == "playout"))
+    if kind == "stock":
+        return await stock_pair()
+    if kind == "pass":
+        return await pass_pair()
+    return await own_pair(playout=kind == "playout")
 
 
 def cpu_seconds() -> float:
@@ -281,7 +340,7 @@ async def measure_loss(kind: str, seconds: float, percent: float) -> dict[str, f
 
 async def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("kind", choices=["stock", "own", "playout"])
+    parser.add_argument("kind", choices=["stock", "own", "playout", "pass"])
     parser.add_argument("measure", choices=["cpu", "delay", "lost", "loss"])
     parser.add_argument("--pairs", type=int, default=10)
     parser.add_argument("--seconds", type=float, default=5.0)

@@ -337,7 +337,9 @@ async def test_a_call_passes_packets_until_somebody_listens_or_mutes(
         transport.mute(False)
         count = passed()
         await eventually(lambda: passed() > count + 5)
-        assert np.abs(np.diff(call.heard()[2400:], 2)).max() < 0.08  # 0.0067 of the tone at 24 kHz
+        clicks = np.flatnonzero(np.abs(np.diff(call.heard()[2400:], 2)) > 0.03)  # the tone itself: 0.0067
+        at_once = np.count_nonzero(np.diff(clicks, prepend=-RATE_HZ) > 480)
+        assert at_once <= 2 * transport.stats().skipped_frames, "none but where the machine was too slow"
 
 
 async def test_the_latency_of_responses_is_known_from_packets(tmp_path: Path) -> None:
