@@ -104,6 +104,11 @@ class CaptureReader:
         return self._line.written - self._position
 
     @property
+    def begun(self) -> bool:
+        """Whether a block has come: before that the device has no clock."""
+        return self._capture.stamp[0] > 0
+
+    @property
     def next_seconds(self) -> float:
         """When the frame that the next read begins with was recorded, on the clock of `time.monotonic`."""
         return self._seconds(self._position)
@@ -143,10 +148,14 @@ class CaptureReader:
         """How old the frame after a read should be."""
         block_age = max(self._block_age, self._capture.oldest_seconds)
         # Half of what is kept at the most: a driver that was late once must not ask for more than there ever is.
-        return min(block_age + self._keep.steps * KEEP_SECONDS, self._capture.backlog_frames / self._rate_hz / 2)
+        return min(
+            block_age + self._keep.steps * KEEP_SECONDS, self._capture.backlog_frames / self._rate_hz / 2
+        )
 
     def _prime(self, now: float, n: int) -> bool:
         """Begin where the read will leave the wanted age, if that is there."""
+        if not self.begun:
+            return False
         start = self._place(now - self._wanted_age - n / self._rate_hz)
         if start < self._position:
             return False

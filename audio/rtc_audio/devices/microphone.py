@@ -108,9 +108,9 @@ class Microphone:
     def next_seconds(self) -> float | None:
         """When the frame that the next `read` begins with was recorded, on the clock of `time.monotonic`.
 
-        None while no device is open.
+        None while no device is open, and until its first block.
         """
-        return None if self._reader is None else self._reader.next_seconds
+        return None if self._reader is None or not self._reader.begun else self._reader.next_seconds
 
     async def start(self) -> None:
         """Open the device; a second call does nothing.

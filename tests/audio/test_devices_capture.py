@@ -1,0 +1,48 @@
+"""Reading a microphone that has not begun, or whose driver was late."""
+
+import numpy as np
+
+from rtc_audio.devices.capture import Capture, CaptureReader
+from rtc_audio.devices.types import StreamFormat
+
+FORMAT = StreamFormat(48000, 1)
+BLOCK = np.full((480, 1), 0.5, np.float32)
+
+
+class Time:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def microphone() -> tuple[Time, Capture, CaptureReader]:
+    time = Time()
+    capture = Capture(FORMAT, lambda: None, clock=time, channel=None, backlog_seconds=0.2)
+    return time, capture, CaptureReader(capture)
+
+
+def run(time: Time, capture: Capture, reader: CaptureReader, *, late_at: int | None = None) -> int:
+    """Two seconds of blocks, each 20 ms old when it comes; how many frames were read."""
+    frames, begin = 0, time.now
+    for block in range(200):
+        time.now = begin + block * 0.01 + (0.25 if block == late_at else 0.0)
+        capture.on_block(BLOCK, begin + block * 0.01 - 0.02, False)
+        if block % 2:
+            frames += len(reader.read(960))
+    return frames
+
+
+def test_reading_before_the_first_block_spoils_nothing() -> None:
+    time, capture, reader = microphone()
+    assert not reader.begun
+    assert len(reader.read(960)) == 0
+    assert run(time, capture, reader) > 1.9 * 48000
+    assert reader.begun
+    assert abs(reader.next_seconds - time.now) < 0.1
+
+
+def test_one_late_block_does_not_silence_the_microphone_for_good() -> None:
+    """Blocks of a quarter of a second ask for more than is ever kept."""
+    time, capture, reader = microphone()
+    assert run(time, capture, reader, late_at=3) > 1.8 * 48000
