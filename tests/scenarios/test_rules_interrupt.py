@@ -94,6 +94,7 @@ async def test_what_is_on_its_way_is_dropped_until_cleared_and_the_next_answer_i
         transport.interrupt()
         await transport.wait_for("output_audio_buffer.cleared", timeout=5)
         await ear.until(loud=False)
+        await asyncio.sleep(0.1)  # what was sent before the clear has come
         gone, before = dropped(transport), len(ear.blocks)
         assert 0 < gone < 25
         transport.send_message("Shorter, please.")
@@ -102,7 +103,7 @@ async def test_what_is_on_its_way_is_dropped_until_cleared_and_the_next_answer_i
         heard = np.concatenate(ear.blocks[before:])[:, 0]
         loud = np.flatnonzero(np.abs(heard) > 0.02)
         assert (loud[-1] - loud[0]) / RATE_HZ > 1.0  # of 1.05 s
-        assert dropped(transport) - gone <= 2
+        assert dropped(transport) == gone
 
 
 async def test_a_clear_that_is_lost_mutes_the_voice_for_half_a_second_only() -> None:
@@ -115,7 +116,7 @@ async def test_a_clear_that_is_lost_mutes_the_voice_for_half_a_second_only() -> 
             await ear.until(loud=False)
             await ear.until(loud=True)
             assert 0.45 < loop.time() - began < 1.2
-        assert 20 <= dropped(transport) <= 28
+        assert 15 <= dropped(transport) <= 35  # of 25
 
 
 async def test_dropping_ends_with_a_newer_voice() -> None:
