@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from rtc_audio import AudioFileError, AudioSource, FileSink, FileSource, UnbufferedSink
 from rtc_audio.decoding import AudioFile
 from rtc_audio.levels import rms_dbfs
+from rtc_audio.ports import PacketSource
+from support.opus_files import all_packets, patch_head, write_opus
 
 
 def tone(seconds: float, rate_hz: int, channels: int = 1, hz: float = 400) -> NDArray[np.float32]:
@@ -126,6 +128,54 @@ async def test_a_loop_has_no_gap(tmp_path: Path) -> None:
     assert source.position_seconds > 4.9
     await source.aclose()
     assert source.ended
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "rate_hz", "has_packets"),
+    [
+        ("a.ogg", {}, None, True),
+        ("a.ogg", {"channels": 2}, 48000, True),
+        ("a.ogg", {}, 24000, False),
+        ("a.ogg", {"frame_duration": 60}, None, False),
+        ("a.mkv", {}, None, False),
+    ],
+)
+async def test_which_files_are_sources_of_packets(
+    tmp_path: Path, name: str, options: dict[str, Any], rate_hz: int | None, has_packets: bool
+) -> None:
+    path = write_opus(tmp_path / name, tone(1.0, 48000)[:, 0], **options)
+    source = FileSource(path, rate_hz=rate_hz)
+    assert isinstance(source, PacketSource)
+    await source.start()
+    assert (source.packet_format is not None) == has_packets
+    assert (source.read_packet() is not None) == has_packets
+    assert source.rewind(2) == int(has_packets)
+    await source.aclose()
+    assert (source.read_packet(), source.rewind(2)) == (None, 0)
+
+
+async def test_a_file_whose_header_asks_for_a_gain_has_to_be_decoded(tmp_path: Path) -> None:
+    """RFC 7845 §5.1: the output gain is the player's to apply."""
+    path = patch_head(write_opus(tmp_path / "a.ogg", tone(1.0, 48000)[:, 0]), gain=-6 * 256)
+    source = FileSource(path)
+    assert source.packet_format is None
+    assert rms_dbfs((await read_all(source))[4800:-4800]) == pytest.approx(-9.03 - 6, abs=0.6)
+    await source.aclose()
+
+
+async def test_packets_are_read_ahead_and_a_source_begins_again_with_the_first(tmp_path: Path) -> None:
+    path = write_opus(tmp_path / "a.ogg", tone(20.0, 48000)[:, 0])
+    source, packets = FileSource(path), all_packets(path)
+    for _ in range(2):
+        await source.start()
+        for place in range(150):
+            assert source.read_packet() == packets[place]
+            await asyncio.sleep(0.001)
+        assert 48000 <= source._fifo.frames <= 2.5 * 48000
+        assert source.position_seconds == 3.0
+        assert (source.underruns, source.ended) == (0, False)
+        await source.aclose()
+        assert source.ended
 
 
 async def test_decoding_runs_ahead_and_no_further(tmp_path: Path) -> None:
