@@ -1,6 +1,8 @@
-"""What a driver's thread spends in our callbacks: 10 ms blocks at 48 kHz, one every 10 ms, so with cold caches.
+"""What a driver's thread spends in our callbacks, for blocks of 10 ms at 48 kHz; CPU time, medians.
 
-CPU time of the thread. The anchor is the least that any callback does, one numpy copy of a block, at the same moments.
+Once with one call every 10 ms, as in life: caches are cold then, and the processor may have slept. Once back to back:
+what the work itself takes. The anchor is the least that any callback does, one numpy copy of a block, at the same
+moments.
 """
 
 import os
@@ -35,26 +37,34 @@ async def _measure(rounds: int) -> list[Row]:
     out, copy = np.zeros_like(block), np.zeros_like(block)
     wake = Wake(asyncio.get_running_loop(), lambda: None)
     capture = Capture(FORMAT, wake, clock=time.monotonic, channel=None, backlog_seconds=0.2)
-    render = Render(FORMAT, wake, on_played=lambda: None, capacity_seconds=0.12)
+    render = Render(FORMAT, wake, on_played=wake, capacity_seconds=0.12)
     reader, feed = CaptureReader(capture), Feed(render, lambda n: block[:n], FORMAT.rate_hz)
     work: dict[str, Callable[[], object]] = {
         "numpy copy": lambda: copy.__setitem__(..., block),
         "microphone, callback": lambda: capture.on_block(block, time.monotonic() - 0.01, False),
-        "loudspeaker, callback": lambda: render.on_block(out, time.monotonic() + 0.02, False),
-        "loudspeaker, wake-up of the event loop": wake,
+        "loudspeaker, callback with wake-up": lambda: render.on_block(out, time.monotonic() + 0.02, False),
         "microphone, event loop": lambda: reader.read(FORMAT.block_frames),
         "loudspeaker, event loop": lambda: exchange(feed),
     }
+    rows = []
+    for when, pause_seconds in (("every 10 ms", FORMAT.block_seconds / len(work)), ("back to back", 0.0)):
+        medians = await _medians(work, rounds, pause_seconds)
+        anchor = medians.pop("numpy copy")
+        rows += [_row(f"{name}, {when}", us, anchor) for name, us in medians.items()]
+    return rows
+
+
+async def _medians(
+    work: dict[str, Callable[[], object]], rounds: int, pause_seconds: float
+) -> dict[str, float]:
     spent: dict[str, list[float]] = {name: [] for name in work}
     for _ in range(rounds):
         for name, act in work.items():
-            await asyncio.sleep(FORMAT.block_seconds / len(work))
+            await asyncio.sleep(pause_seconds)
             began = time.thread_time_ns()
             act()
             spent[name].append((time.thread_time_ns() - began) / 1000)
-    medians = {name: statistics.median(times) for name, times in spent.items()}
-    anchor = medians.pop("numpy copy")
-    return [_row(name, us, anchor) for name, us in medians.items()]
+    return {name: statistics.median(times) for name, times in spent.items()}
 
 
 def exchange(feed: Feed) -> None:

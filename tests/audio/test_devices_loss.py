@@ -193,6 +193,23 @@ def test_without_reopen_a_loss_is_told_and_that_is_all() -> None:
     assert kinds(told) == ["device_lost"]
 
 
+def test_without_reopen_a_listing_for_others_is_survived_once() -> None:
+    told: Told = []
+
+    async def scenario(cards: FakeCards) -> None:
+        microphone = Microphone("headset", hub=cards.hub)
+        speaker = Speaker(hub=cards.hub, reopen=False, on_event=teller(told))
+        await microphone.start()
+        await speaker.start(lambda n: np.zeros((n, 1), np.float32))
+        cards.unplug("USB Headset")
+        await asyncio.sleep(2)
+        assert speaker.device == LAPTOP[1]
+        assert told == []
+        await asyncio.gather(microphone.aclose(), speaker.aclose())
+
+    run_with_cards(scenario)
+
+
 def test_digital_silence_of_a_removed_device_is_told_and_met_by_a_reopen() -> None:
     """What a sound server does that keeps calling back for a source that is gone."""
     told: Told = []

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rtc_audio.devices import DeviceEvent, Microphone
 from rtc_audio.errors import DeviceBusy, DeviceError, DeviceNotFound, DeviceRefused, NoDevice
 from rtc_audio.ports import AudioSource, ClearableSource
-from support.fake_audio import DEVICE_SECONDS, FakeCards, card, run_with_cards
+from support.fake_audio import DEVICE_SECONDS, LAPTOP, FakeCards, card, run_with_cards
 
 Mono = NDArray[np.float32]
 
@@ -347,6 +347,22 @@ def test_closing_during_the_start_ends_both() -> None:
         await microphone.start()
         await microphone.aclose()
 
+    run_with_cards(scenario)
+
+
+def test_one_microphone_serves_one_event_loop_after_another() -> None:
+    cards = FakeCards(*LAPTOP)
+    microphone = Microphone(hub=cards.hub)
+
+    async def scenario(_: FakeCards) -> None:
+        await microphone.start()
+        await asyncio.sleep(1)
+        cards.stream("input").end()
+        await asyncio.sleep(1)
+        assert len((await read_for(microphone, 0.2))[-1]) == 960
+        await microphone.aclose()
+
+    run_with_cards(scenario)
     run_with_cards(scenario)
 
 

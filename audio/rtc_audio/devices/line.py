@@ -11,38 +11,16 @@ from typing import Generic
 from ..errors import DeviceError
 from . import selection
 from .health import POLL_SECONDS, FlagWatch, Heartbeat, ZeroWatch
-from .hub import OPEN_SECONDS, DeviceHub, OpenStream, PortT, Wish
+from .hub import DeviceHub, OpenStream, PortT, Wish
 from .port import Wake
-from .types import DeviceEvent, DeviceEventKind, DeviceInfo, Direction, Latency, StreamFormat
+from .reports import Reports
+from .settings import LineSettings
+from .types import DeviceEventKind, DeviceInfo, Latency, StreamFormat
 
 _log = logging.getLogger("rtc_audio.devices")
 
 BACKOFF_SECONDS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 """Before each attempt at a lost device; the last one repeats."""
-LOSS_REPORT_SECONDS = 10.0
-
-OnEvent = Callable[[DeviceEvent], None]
-
-
-@dataclass
-class LineSettings:
-    """What a user may choose about a device."""
-
-    direction: Direction
-    device: str | int | None = None
-    rate_hz: int | None = None
-    channels: int | None = None
-    latency: Latency = "low"
-    reopen: bool = True
-    open_timeout_seconds: float = OPEN_SECONDS
-    on_event: OnEvent | None = None
-
-    @property
-    def label(self) -> str:
-        """What errors call the device while none is chosen."""
-        if self.device is not None:
-            return f"{self.direction} device {self.device!r}"
-        return f"the default {self.direction} device"
 
 
 @dataclass
@@ -52,7 +30,6 @@ class _Running(Generic[PortT]):
     stream: OpenStream[PortT]
     heartbeat: Heartbeat
     flags: FlagWatch = field(default_factory=FlagWatch)
-    faults: int = 0
 
 
 @dataclass(frozen=True)
@@ -88,7 +65,7 @@ class DeviceLine(Generic[PortT]):
         self._closing: asyncio.Task[None] | None = None
         self._news = asyncio.Event()
         self._zeros = ZeroWatch()
-        self._loss_told = (float("-inf"), 0.0)  # when, and how much had been lost
+        self._reports = Reports(settings)
         self._lost_before = 0.0  # by the streams before this one
         self._lives = 0  # `aclose` ends one
 
@@ -122,8 +99,9 @@ class DeviceLine(Generic[PortT]):
             await asyncio.shield(self._closing)
         if self._watching is not None:
             return
-        self._latency, self._lost_before = self.settings.latency, 0.0
         if self._opening is None:
+            self._latency, self._lost_before = self.settings.latency, 0.0
+            self._news, self._zeros, self._reports = asyncio.Event(), ZeroWatch(), Reports(self.settings)
             wish = self._wish(lambda devices: self._chosen(devices))
             self._opening = asyncio.create_task(
                 self._hub.open(wish, timeout_seconds=self.settings.open_timeout_seconds),
@@ -207,7 +185,7 @@ class DeviceLine(Generic[PortT]):
         except Exception as error:  # noqa: BLE001 - a driver's binding, or a fault in here: nobody awaits this task
             _log.exception("a device is not watched any more")
             if (device := self.device) is not None:
-                self._tell("device_lost", device, f"{type(error).__name__} while it was watched")
+                self._reports.tell("device_lost", device, f"{type(error).__name__} while it was watched")
             if (stream := self._detach()) is not None:
                 await self._hub.close(stream)
 
@@ -218,11 +196,12 @@ class DeviceLine(Generic[PortT]):
             assert stream is not None
             device = stream.request.device
             if trouble.kind is not None:
-                self._tell(trouble.kind, device, trouble.reason)
+                self._reports.tell(trouble.kind, device, trouble.reason)
             await self._hub.close(stream)
             if not self.settings.reopen and not stream.displaced:
                 return
-            await self._reopen(device, announced=trouble.kind == "device_lost")
+            if not await self._reopen(device, announced=trouble.kind == "device_lost"):
+                return
 
     async def _until_trouble(self) -> _Trouble:
         while True:
@@ -240,8 +219,8 @@ class DeviceLine(Generic[PortT]):
         lost = running.heartbeat.check(now, blocks=port.blocks, active=stream.active, finished=port.finished)
         if lost is not None:
             return _Trouble(None, "listed anew") if stream.displaced else _Trouble("device_lost", lost)
-        self._tell_faults(running)
-        self._tell_losses(now, stream.request.device)
+        self._reports.faults(port, stream.request.device)
+        self._reports.losses(now, self.lost_seconds, stream.request.device)
         if self.settings.reopen and running.flags.check(now, port.flagged) and self._latency == "low":
             self._latency = "high"
             _log.info(
@@ -255,22 +234,25 @@ class DeviceLine(Generic[PortT]):
             return None
         if not port.zero_blocks:
             if self._zeros.heard():
-                self._tell("device_restored", device, "it can be heard again")
+                self._reports.tell("device_restored", device, "it can be heard again")
             return None
         seconds = port.zero_blocks * port.format.block_seconds
         if not self._zeros.check(seconds):
             return None
         told, self._zeros.silent = self._zeros.silent, True
         if not told:
-            self._tell(
+            self._reports.tell(
                 "device_silent",
                 device,
                 f"only digital zeros for {seconds:.0f} s: muted, removed or not permitted",
             )
         return _Trouble(None, "silent") if self.settings.reopen else None
 
-    async def _reopen(self, lost: DeviceInfo, *, announced: bool) -> None:
-        """Tries until a device is open: as listed first, then listed anew each time."""
+    async def _reopen(self, lost: DeviceInfo, *, announced: bool) -> bool:
+        """Tries until a device is open: as listed first, then listed anew each time.
+
+        False without `reopen`: a stream that was only closed for the list has one attempt.
+        """
         attempt = 0
         listed: int | None = None
         while True:
@@ -286,51 +268,19 @@ class DeviceLine(Generic[PortT]):
             except DeviceError as error:
                 if not announced:
                     announced = True
-                    self._tell("device_lost", lost, str(error))
+                    self._reports.tell("device_lost", lost, str(error))
+                if not self.settings.reopen:
+                    return False
                 _log.debug("%s: not back yet: %s", lost.name, error)
             attempt, listed = attempt + 1, self._hub.listings
         self._attach(stream)
         device = stream.request.device
         if (device.host_api, device.name) != (lost.host_api, lost.name):
-            self._tell("device_changed", device, f"in place of {lost.name}")
+            self._reports.tell("device_changed", device, f"in place of {lost.name}")
         elif announced:
-            self._tell("device_restored", device, "it works again")
+            self._reports.tell("device_restored", device, "it works again")
+        return True
 
     def _replacement(self, lost: DeviceInfo, devices: list[DeviceInfo], *, in_vain: bool) -> DeviceInfo:
         settings = self.settings
         return selection.replace(devices, settings.direction, settings.device, lost, in_vain=in_vain)
-
-    # ---- events
-
-    def _tell_faults(self, running: _Running[PortT]) -> None:
-        port, device = running.stream.port, running.stream.request.device
-        if port.faults > running.faults:
-            first, running.faults = running.faults == 0, port.faults
-            if first:
-                _log.error("%s: a block was lost", device.name, exc_info=port.fault)
-                self._tell(
-                    "device_fault", device, f"{type(port.fault).__name__} in the exchange with the driver"
-                )
-
-    def _tell_losses(self, now: float, device: DeviceInfo) -> None:
-        """At most once in ten seconds."""
-        told_at, told = self._loss_told
-        fresh = self.lost_seconds - told
-        if fresh > 0 and now - told_at >= LOSS_REPORT_SECONDS:
-            self._loss_told = (now, self.lost_seconds)
-            kind: DeviceEventKind = (
-                "device_overflow" if self.settings.direction == "input" else "device_underrun"
-            )
-            self._tell(kind, device, f"{1000 * fresh:.0f} ms of sound are missing")
-
-    def _tell(self, kind: DeviceEventKind, device: DeviceInfo, reason: str) -> None:
-        _log.log(
-            logging.WARNING if kind in ("device_lost", "device_silent", "device_fault") else logging.INFO,
-            "%s: %s: %s", device.name, kind, reason,
-        )  # fmt: skip
-        if self.settings.on_event is None:
-            return
-        try:
-            self.settings.on_event(DeviceEvent(kind, self.settings.direction, device.name, reason))
-        except Exception:  # noqa: BLE001 - the user's code; the device does not depend on it
-            _log.exception("on_event of a device raised")

@@ -10,7 +10,8 @@ from ..format import check_rate
 from ..ports import Pcm
 from .capture import Capture, CaptureReader
 from .hub import OPEN_SECONDS, DeviceHub, default_hub
-from .line import DeviceLine, LineSettings, OnEvent
+from .line import DeviceLine
+from .settings import LineSettings, OnEvent, check_device, check_latency
 from .types import DeviceInfo, Latency, StreamFormat
 
 _NOTHING: Pcm = np.empty((0, 1), np.float32)
@@ -157,19 +158,3 @@ class Microphone:
             self._rate_hz = port.format.rate_hz
             self._reader = CaptureReader(port)
             self._reader.clear()
-
-
-def check_device(device: str | int | None) -> str | int | None:
-    """The device itself; raises ValueError for what can be neither a name nor an index."""
-    if isinstance(device, bool) or not isinstance(device, str | int | None):
-        raise ValueError(f"device={device!r}: need a name, an index or None")
-    if device == "" or (isinstance(device, int) and device < 0):
-        raise ValueError(f"device={device!r}: need a name, an index from 0 or None for the default")
-    return device
-
-
-def check_latency(latency: Latency) -> Latency:
-    """The word itself; raises ValueError for an unknown one."""
-    if latency not in ("low", "high"):
-        raise ValueError(f"latency={latency!r}: need 'low' or 'high'")
-    return latency

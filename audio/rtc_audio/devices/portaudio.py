@@ -1,6 +1,5 @@
 """PortAudio through python-sounddevice: the one module that knows it. Everything here may block."""
 
-import importlib
 import os
 import shutil
 import sys
@@ -84,14 +83,14 @@ class PortAudioBackend:
     def _load(self) -> Any:
         if self._sounddevice is None:
             try:
-                self._sounddevice = importlib.import_module("sounddevice")
+                import sounddevice
+
+                self._sounddevice = sounddevice
             except ImportError as error:
                 raise PortAudioMissing("run 'pip install sounddevice'") from error
             except OSError as error:  # sounddevice found no library to load
                 raise PortAudioMissing(install_command()) from error
-            except (
-                Exception
-            ) as error:  # PortAudioError of an import that failed half-way, which has no name yet
+            except Exception as error:  # its PortAudioError, which has no name if the import fails
                 raise DeviceError(f"PortAudio does not start: {error}") from error
         return self._sounddevice
 

@@ -12,10 +12,10 @@ from ..pacer import PacedPull
 from ..ports import Pcm, Pull
 from .feed import Feed
 from .hub import OPEN_SECONDS, DeviceHub, default_hub
-from .line import DeviceLine, LineSettings, OnEvent
-from .microphone import check_device, check_latency
+from .line import DeviceLine
 from .port import Wake
 from .render import Render
+from .settings import LineSettings, OnEvent, check_device, check_latency
 from .types import DeviceInfo, Latency, StreamFormat
 
 _log = logging.getLogger("rtc_audio.devices")
