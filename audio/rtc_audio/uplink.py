@@ -176,8 +176,7 @@ class Uplink:
         return payload
 
     def take_lead_in(self) -> list[NDArray[np.float32]]:
-        """Blocks of what the last packets said, shaped as `read` shapes them; empty unless it was read for the first
-        time since."""
+        """What the last packets said, in blocks of their length shaped like `read`'s; there behind the first `read`."""
         blocks, self._intake.lead_in = self._intake.lead_in, []
         return [self._shaped(pcm) for pcm in blocks]
 
