@@ -5,8 +5,8 @@ import math
 from collections import deque
 from collections.abc import Callable
 
-LAG_INTERVAL_SECONDS = 0.25
-LAG_WINDOW = 20  # intervals: five seconds
+LAG_INTERVAL_SECONDS = 0.1
+LAG_WINDOW = 50  # intervals: five seconds
 LEAST_STATS_SECONDS = 0.05
 
 

@@ -141,17 +141,18 @@ class EchoSource:
         source, rate_hz = self.source, self.source.rate_hz
         block = max(1, rate_hz // 100)
         count = -(-missing // block) * block
-        at_seconds = self._recorded_at(count)
         near = _mono(source, source.read(count), count)
+        at_seconds = self._recorded_until() - len(near) / rate_hz
         if short := -len(near) % block:
             near = np.concatenate([near, np.zeros(short, np.float32)])  # the source says that silence follows
         for start in range(0, len(near), block):
             heard = self._cancel(near[start : start + block], at_seconds + start / rate_hz, rate_hz)
             self._ready.put(heard[:, None])
 
-    def _recorded_at(self, count: int) -> float:
-        at_seconds: float | None = getattr(self.source, "next_seconds", None)
-        return self._clock() - count / self.source.rate_hz if at_seconds is None else at_seconds
+    def _recorded_until(self) -> float:
+        """When the end of what was just read was recorded: a microphone may have left something out before it."""
+        next_seconds: float | None = getattr(self.source, "next_seconds", None)
+        return self._clock() if next_seconds is None else next_seconds
 
     def _cancel(self, near: Mono, at_seconds: float, rate_hz: int) -> Mono:
         if self.failed:

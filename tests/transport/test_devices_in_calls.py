@@ -1,0 +1,247 @@
+"""Calls through a microphone and a loudspeaker: echo, what is told of devices, their numbers. On fake sound cards."""
+
+import asyncio
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from rtc_audio.devices import DeviceEvent, Microphone, Speaker
+from rtc_transport import CallbackSink, CallStats, PushSource, RealtimeServer, ToneSource, WebRTCTransport
+from rtc_transport.events.devices import DeviceReport
+from support.command_line import SPEECH, read_wav
+from support.fake_audio import LAPTOP, FakeCards
+from support.transports import call_of, connected, eventually, level_dbfs, types_of
+
+Signal = NDArray[np.float64]
+
+ROOM_BLOCKS = 5  # the echo comes 50 ms after it is handed to the device
+DEVICES = [
+    "device_lost",
+    "device_silent",
+    "device_restored",
+    "device_changed",
+    "device_overflow",
+    "device_underrun",
+    "device_fault",
+]
+
+
+def make_room(cards: FakeCards, *, speak: tuple[float, float] | None, echo: float = 0.5) -> None:
+    """Somebody speaks between two times of the microphone, and it hears the loudspeaker."""
+    speech, rate_hz = read_wav(SPEECH)
+
+    def sound(name: str, channel: int, seconds: Signal) -> Signal:
+        heard = np.random.default_rng(round(seconds[0] * 100)).standard_normal(len(seconds)) * 1e-4
+        if speak is not None and speak[0] <= seconds[0] < speak[1]:
+            heard += np.interp(seconds - speak[0], np.arange(len(speech)) / rate_hz, speech)
+        for stream in cards.open_streams:
+            if stream.request.direction == "output" and len(stream.played) > ROOM_BLOCKS:
+                heard += echo * stream.played[-ROOM_BLOCKS][:, 0]
+        return heard
+
+    cards.sound = sound
+
+
+def devices(cards: FakeCards) -> tuple[Microphone, Speaker]:
+    return Microphone(hub=cards.hub), Speaker(hub=cards.hub)
+
+
+@pytest.mark.parametrize(("echo", "answers"), [("auto", 1), ("gate", 1), ("off", 2)])
+async def test_the_parrot_answers_itself_unless_the_echo_is_cancelled(
+    realtime_server: RealtimeServer, echo: Any, answers: int
+) -> None:
+    cards = FakeCards(*LAPTOP)
+    make_room(cards, speak=(0.5, 2.0))
+    microphone, speaker = devices(cards)
+    async with connected(realtime_server, source=microphone, sink=speaker, echo=echo) as transport:
+        call = call_of(realtime_server, transport)
+        await transport.wait_for("output_audio_buffer.stopped", timeout=10)
+        if answers > 1:
+            await eventually(lambda: types_of(call, "server").count("response.created") >= answers)
+        else:
+            await asyncio.sleep(1.5)
+            assert types_of(call, "server").count("response.created") == 1
+        loss_db = transport.stats().echo_return_loss_db
+        assert (loss_db is not None and loss_db > 5) == (echo == "auto")
+    assert not cards.open_streams
+
+
+async def test_auto_leaves_everything_else_as_it_is(realtime_server: RealtimeServer) -> None:
+    cards = FakeCards(*LAPTOP)
+    microphone, speaker = devices(cards)
+    for source, sink in ((ToneSource(), speaker), (microphone, None), (ToneSource(), None)):
+        async with connected(realtime_server, source=source, sink=sink) as transport:
+            await asyncio.sleep(0.1)
+            assert transport._media.uplink.source is source
+            assert speaker.on_written is None
+
+
+async def test_the_gate_closes_for_any_source_and_sink(realtime_server: RealtimeServer) -> None:
+    """An application that brings its own audio library has no device times: those of reading and pulling count."""
+    source = PushSource(24000)
+    sink = CallbackSink(lambda pcm: None)
+    manual = {"audio": {"input": {"turn_detection": None}}}  # or the tone would be an interruption
+    async with connected(realtime_server, session=manual, source=source, sink=sink, echo="gate") as transport:
+        call = call_of(realtime_server, transport)
+        source.push(0.3 * np.sin(np.arange(6 * 24000) / 10).astype(np.float32))
+        await eventually(lambda: level_dbfs(call.heard()[-2400:]) > -20)
+        transport.send_message("Talk!")
+        await transport.wait_for("output_audio_buffer.started", timeout=5)
+        await eventually(lambda: level_dbfs(call.heard()[-1200:]) < -60)
+
+
+async def test_a_canceller_that_fails_is_told_and_the_voice_gets_through(
+    realtime_server: RealtimeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise FloatingPointError("no more numbers")
+
+    monkeypatch.setattr("rtc_audio.echo_kalman.KalmanEchoCanceller.process", broken)
+    cards = FakeCards(*LAPTOP)
+    microphone, speaker = devices(cards)
+    errors: list[str] = []
+    transport = WebRTCTransport(microphone, speaker, base_url=realtime_server.url)
+    transport.on("error", lambda report: errors.append(f"{report.source}: {report.message}"))
+    await transport.connect(api_key="test-key")
+    call = call_of(realtime_server, transport)
+    await eventually(lambda: level_dbfs(call.heard()[-2400:]) > -20)
+    await transport.close()
+    assert errors == ["device: the echo canceller failed, the echo is not cancelled: no more numbers"]
+
+
+async def test_a_missing_extra_is_told_with_the_command_that_installs_it(
+    realtime_server: RealtimeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "livekit.rtc.apm", None)
+    cards = FakeCards(*LAPTOP)
+    microphone, speaker = devices(cards)
+    transport = WebRTCTransport(microphone, speaker, base_url=realtime_server.url, echo="webrtc")
+    told = asyncio.ensure_future(transport.wait_for("error", timeout=5))
+    await transport.connect(api_key="test-key")
+    assert "pip install 'rtc-transport[aec]'" in (await told).message
+    await transport.close()
+
+
+async def test_what_happens_to_devices_is_told_and_the_call_goes_on(realtime_server: RealtimeServer) -> None:
+    cards = FakeCards(*LAPTOP)
+    own: list[DeviceEvent] = []
+
+    def listener(event: DeviceEvent) -> None:
+        own.append(event)
+
+    microphone = Microphone(hub=cards.hub, on_event=listener)
+    speaker = Speaker(hub=cards.hub)
+    told: list[tuple[str, str, str]] = []
+    reasons: list[str] = []
+
+    def on_device(event: DeviceReport) -> None:
+        told.append((event.type, event.direction, event.device))
+        reasons.append(event.reason)
+
+    async with connected(realtime_server, source=microphone, sink=speaker) as transport:
+        for name in DEVICES:
+            transport.on(name, on_device)
+        call = call_of(realtime_server, transport)
+        await eventually(lambda: level_dbfs(call.heard()[-2400:]) > -20)
+        transport.mute(True)
+        cards.unplug("Built-in Microphone")
+        await eventually(lambda: len(told) == 2)
+        assert told == [
+            ("device_lost", "input", "Built-in Microphone"),
+            ("device_changed", "input", "USB Headset"),
+        ]
+        assert reasons == ["the stream has ended", "in place of Built-in Microphone"]
+        cards.unplug("Built-in Speakers")
+        await eventually(lambda: len(told) == 4)
+        assert told[2:] == [
+            ("device_lost", "output", "Built-in Speakers"),
+            ("device_changed", "output", "USB Headset"),
+        ]
+        assert transport.status == "connected"
+        assert transport.muted is True
+        transport.mute(False)
+        await eventually(lambda: level_dbfs(call.heard()[-2400:]) > -20)
+    assert [event.kind for event in own] == [
+        "device_lost",
+        "device_changed",
+    ]  # the application's own listener
+    assert microphone.on_event is listener
+    assert speaker.on_event is None
+    assert speaker.on_written is None
+
+
+async def test_a_new_device_makes_the_canceller_begin_anew(realtime_server: RealtimeServer) -> None:
+    cards = FakeCards(*LAPTOP)
+    make_room(cards, speak=None)
+    microphone, speaker = devices(cards)
+    async with connected(realtime_server, source=microphone, sink=speaker) as transport:
+        transport.send_message("Talk!")
+        await transport.wait_for("output_audio_buffer.started", timeout=5)
+        await eventually(lambda: transport.stats().echo_return_loss_db is not None)
+        changed = asyncio.ensure_future(transport.wait_for("device_changed", timeout=5))
+        cards.unplug("Built-in Microphone")
+        await changed
+        assert transport.stats().echo_return_loss_db is None
+
+
+async def test_exchanging_devices_during_a_call_keeps_the_echo_away(realtime_server: RealtimeServer) -> None:
+    cards = FakeCards(*LAPTOP)
+    make_room(cards, speak=None)
+    microphone, speaker = devices(cards)
+    async with connected(realtime_server, sink=None) as transport:
+        await transport.set_source(microphone)
+        assert transport._media.uplink.source is microphone  # nothing is played that it could hear
+        await transport.set_sink(speaker)
+        transport.send_message("Talk!")
+        await transport.wait_for("output_audio_buffer.started", timeout=5)
+        await eventually(lambda: transport.stats().echo_return_loss_db is not None)
+        await transport.set_sink(None)
+        assert transport.stats().echo_return_loss_db is None
+        assert speaker.on_written is None
+
+
+async def test_statistics_have_the_devices_and_come_by_themselves(realtime_server: RealtimeServer) -> None:
+    cards = FakeCards(*LAPTOP)
+    microphone, speaker = devices(cards)
+    transport = WebRTCTransport(
+        microphone, speaker, base_url=realtime_server.url, stats_interval_seconds=0.05
+    )
+    told: list[CallStats] = []
+    transport.on("stats", lambda event: told.append(event.stats))
+    await asyncio.sleep(0.12)
+    assert told == []
+    await transport.connect(api_key="test-key")
+    await asyncio.sleep(0.55)
+    seen = len(told)
+    assert 6 <= seen <= 13
+    stats = told[-1]
+    assert stats.input_latency_ms == pytest.approx(10)
+    assert stats.output_latency_ms is not None
+    assert 20 <= stats.output_latency_ms <= 150
+    assert stats.input_lost_ms < 100
+    assert 0 <= stats.loop_lag_ms < 500
+    await transport.close()
+    await asyncio.sleep(0.12)
+    assert len(told) == seen
+    assert transport.stats().input_latency_ms is None
+
+
+async def test_a_busy_loop_shows_in_the_statistics(realtime_server: RealtimeServer) -> None:
+    import time
+
+    async with connected(realtime_server) as transport:
+        await asyncio.sleep(0.2)
+        time.sleep(0.3)  # noqa: ASYNC251 - that is what the test is about
+        await asyncio.sleep(0.1)
+        assert transport.stats().loop_lag_ms > 100
+
+
+async def test_sources_and_sinks_that_are_no_devices_have_no_device_numbers(
+    realtime_server: RealtimeServer,
+) -> None:
+    async with connected(realtime_server, source=ToneSource()) as transport:
+        stats = transport.stats()
+        assert (stats.input_latency_ms, stats.output_latency_ms, stats.echo_return_loss_db) == (None,) * 3
+        assert (stats.input_lost_ms, stats.output_lost_ms) == (0, 0)
