@@ -3,6 +3,8 @@
 AudioError
 ├── AudioFileError      a file cannot be read or written (path, reason)
 ├── UnsupportedFormat   a rate, dtype, shape or channel count that cannot be handled (also a ValueError)
+├── EchoUnavailable     an echo canceller is not installed (rtc_audio.echo)
+├── OpusError           libopus refuses a packet or an operation (rtc_audio.libopus)
 └── DeviceError         a microphone or loudspeaker cannot be used
     ├── PortAudioMissing    the library that reaches devices is not installed (command)
     ├── NoDevice            the machine has none (direction)
