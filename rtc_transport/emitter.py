@@ -10,7 +10,7 @@ import asyncio
 import inspect
 import logging
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, Self, overload
 
@@ -26,10 +26,16 @@ ITERATOR_QUEUE = 1000
 class Emitter:
     """`on`, `once`, `off`, `emit` and `events()` over named events with one payload each.
 
-    `on_fault(event_name, exception)` is told of handlers that raise; it must not raise.
+    `on_fault(event_name, exception)` is told of handlers that raise; it must not raise. Iterators over everything
+    leave out the events in `only_by_name`.
     """
 
-    def __init__(self, on_fault: Callable[[str, Exception], None] | None = None) -> None:
+    def __init__(
+        self,
+        on_fault: Callable[[str, Exception], None] | None = None,
+        only_by_name: Collection[str] = ("*",),
+    ) -> None:
+        self.only_by_name = frozenset(only_by_name)
         self._registrations: dict[str, list[_Registration]] = {}
         self._iterators: list[EventStream] = []
         self._on_fault = on_fault
@@ -84,7 +90,7 @@ class Emitter:
         return bool(self._registrations.get(event)) or any(i._wants(event) for i in self._iterators)
 
     def events(self, *names: str, limit: int = ITERATOR_QUEUE) -> "EventStream":
-        """An async iterator over the payloads of the named events, or of all but ``"*"``.
+        """An async iterator over the payloads of the named events, or of all but those in `only_by_name`.
 
         It holds at most `limit` payloads, drops the oldest beyond that and counts them in `dropped`. It ends when the
         emitter's owner calls `end_iterators()`. Cancelling the task that waits for the next payload loses none.
@@ -227,7 +233,7 @@ class EventStream:
         self.close()
 
     def _wants(self, event: str) -> bool:
-        return event in self._names if self._names else event != "*"
+        return event in self._names if self._names else event not in self._emitter.only_by_name
 
     def _put(self, event: str, payload: Any) -> bool:
         if not self._wants(event):

@@ -187,7 +187,10 @@ class RealtimeTransportLayer(ABC):
 
     @abstractmethod
     def events(self, *names: str) -> AsyncIterator[Any]:
-        """Iterates over the payloads of the named events, or of all, until the connection closes."""
+        """Iterates over the payloads of the named events until the connection closes.
+
+        Without names: over all but ``"*"``, ``audio``, ``input_audio`` and ``client_event``.
+        """
 
     @abstractmethod
     async def wait_for(

@@ -48,13 +48,15 @@ logger = logging.getLogger("rtc_transport.shell")
 
 INBOX_LIMIT = 4096
 INBOX_TURN = 64
+ONLY_BY_NAME = ("*", "audio", "input_audio", "client_event")
+"""What `events()` gives only when asked: the sound is made for listeners only, the others tell the same twice."""
 
 
 class ProtocolShell(RealtimeTransportLayer):
     """The protocol half of a transport; connecting and media are the subclass's."""
 
     def __init__(self, history: HistoryLimits | None = None) -> None:
-        self._emitter = Emitter(self._on_handler_fault)
+        self._emitter = Emitter(self._on_handler_fault, only_by_name=ONLY_BY_NAME)
         self._core = Conversation(history=history)
         self._status: Status = "disconnected"
         self._emissions: deque[Emit] = deque()

@@ -229,6 +229,19 @@ async def test_what_is_sent_and_played_is_told_only_while_somebody_listens(
         assert sum(played) > 0.1 * 48000
 
 
+async def test_an_iterator_over_everything_does_not_ask_for_the_sound(
+    realtime_server: RealtimeServer,
+) -> None:
+    async with connected(realtime_server, source=ToneSource()) as transport:
+        everything = transport.events()
+        sound = transport.events("audio")
+        transport.send_message("Hi")
+        await transport.wait_for("turn_done", timeout=10)
+        await transport.close()
+        assert "audio" not in {event.type for event in [event async for event in everything]}
+        assert {event.type for event in [event async for event in sound]} == {"audio"}
+
+
 class BrokenSink:
     """A sink that cannot start, or raises when it is released."""
 
