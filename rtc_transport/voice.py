@@ -155,6 +155,8 @@ class RemoteVoice:
     def stop(self, drop_until: float | None) -> None:
         """Fades out what plays and drops what waits; drops what comes until `drop_until` or `resume()`."""
         self._path.flush()
+        if callable(flush := getattr(self._sink, "flush", None)):  # a device has sound in its own ring
+            flush()
         self._drop_until = drop_until
 
     def resume(self) -> None:

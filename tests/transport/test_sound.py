@@ -292,3 +292,21 @@ async def test_a_transport_that_never_connected_releases_its_sink(tmp_path: Path
     async with WebRTCTransport(sink=FileSink(tmp_path / "never.wav")):
         pass  # a ResourceWarning would fail the test
     assert not (tmp_path / "never.wav").exists()
+
+
+class RingSink(CallbackSink):
+    """A sink that holds sound of its own, as a device does."""
+
+    flushed = 0
+
+    def flush(self) -> None:
+        self.flushed += 1
+
+
+async def test_an_interruption_empties_what_the_sink_holds() -> None:
+    sink = RingSink(lambda pcm: None)
+    async with RealtimeServer(reply="tone") as server, connected(server, sink=sink) as transport:
+        transport.send_message("Beep!")
+        await transport.wait_for("output_audio_buffer.started", timeout=5)
+        transport.interrupt()
+        assert sink.flushed == 1
