@@ -265,6 +265,10 @@ class Call:
         if self._session is None:
             return np.zeros(count, np.float32)
         pcm, silent = self._session.speak(count), not self._session.speaking
+        if self._opened_at is not None and self._session.voice_turned:
+            with self._guard():  # at once: the client counts what it hears from this event on
+                self._session.tick(self._loop.time())
+                self._flush()
         return None if self._pause and silent and not pcm.any() else pcm
 
     def _log(self, sender: Sender, event: Mapping[str, Any], size: int = 0) -> None:

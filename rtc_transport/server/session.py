@@ -127,6 +127,11 @@ class Session:
         """Whether there is voice under way or to come."""
         return self._world.voice.busy
 
+    @property
+    def voice_turned(self) -> bool:
+        """Whether a voice began or ended in the last `speak`, which `tick` will tell."""
+        return self._world.voice.has_edges
+
     def tick(self, now: float) -> None:
         """Lets time pass; to be called every 20 ms or so."""
         self._responder.advance(self._config, now)

@@ -116,6 +116,11 @@ class Voice:
         self._smooth(out, filled)
         return out
 
+    @property
+    def has_edges(self) -> bool:
+        """Whether `take_edges` has something to give."""
+        return bool(self._edges)
+
     def take_edges(self) -> list[VoiceEdge]:
         """What has happened since the last call, in order."""
         edges, self._edges = self._edges, []
