@@ -159,7 +159,10 @@ class RealtimeTransportLayer(ABC):
 
     @abstractmethod
     async def drain(self) -> None:
-        """Waits until the peer has acknowledged all that was queued before; `NotConnectedError` if that cannot be."""
+        """Waits until the peer has acknowledged all that was queued before; `NotConnectedError` if that cannot be.
+
+        A request for a response that waits for its turn behind a running one is not queued yet. May be cancelled.
+        """
 
     @overload
     def on(self, event: str) -> Callable[[Handler], Handler]: ...

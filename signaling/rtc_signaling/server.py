@@ -31,6 +31,7 @@ logger = logging.getLogger("rtc_signaling.server")
 _CALLS_PATH = "/v1/realtime/calls"
 _SECRETS_PATH = "/v1/realtime/client_secrets"
 _OBJECT_OF = {"realtime": "realtime.session", "transcription": "realtime.transcription_session"}
+_DEFAULT_MODEL = "gpt-realtime"
 _MAX_BODY_BYTES = 1 << 20
 _GRACE_SECONDS = 0.25  # aiohttp waits that long for handlers, cancels them, and waits as long again
 _CLOSE_SECONDS = 2.0
@@ -171,7 +172,9 @@ class _Routes:
             )
         session, lifetime_seconds = read_secret_request(await request.read())
         secret = self._keyring.mint(session, lifetime_seconds, self._now())
-        echoed = {"id": f"sess_{secrets.token_hex(12)}", "object": _OBJECT_OF[str(session["type"])]} | session
+        kind = str(session["type"])
+        model = {"model": _DEFAULT_MODEL} if kind == "realtime" else {}  # shown, but the call may still choose
+        echoed = {"id": f"sess_{secrets.token_hex(12)}", "object": _OBJECT_OF[kind]} | model | session
         return web.json_response(
             {"value": secret.value, "expires_at": int(secret.expires_at), "session": echoed}
         )

@@ -7,7 +7,6 @@ from .errors import CallRejected
 
 DEFAULT_LIFETIME_SECONDS = 600
 _SHORTEST_SECONDS, _LONGEST_SECONDS = 10, 7200
-_DEFAULT_MODEL = "gpt-realtime"
 _SESSION_TYPES = ("realtime", "transcription")
 
 
@@ -38,15 +37,13 @@ def read_call_session(content: bytes) -> dict[str, object]:
 
 
 def read_secret_request(content: bytes) -> tuple[dict[str, object], int]:
-    """Session (with defaults) and life time in seconds that a client secret is asked for."""
+    """Session and life time in seconds that a client secret is asked for; a model that is not named stays open."""
     wanted = read_json_object(content, None) if content.strip() else {}
     given = wanted.get("session") or {}
     if not isinstance(given, dict):
         raise _invalid("session", "an object")
     session: dict[str, object] = {"type": "realtime", **given}
     _check_session(session)
-    if session["type"] == "realtime":
-        session.setdefault("model", _DEFAULT_MODEL)
     return session, _lifetime_seconds(wanted.get("expires_after"))
 
 

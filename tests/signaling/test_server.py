@@ -148,7 +148,7 @@ async def test_a_changed_session_does_not_change_what_the_secret_is_bound_to(cal
         for _ in range(2):
             await client.exchange(OFFER, key=secret.value, session={})
             (_, session, _) = calls.asked[-1]
-            assert session == {"type": "realtime", "model": "gpt-realtime", "audio": {"output": {}}}
+            assert session == {"type": "realtime", "audio": {"output": {}}}
             session["audio"] = None
 
 
