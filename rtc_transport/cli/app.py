@@ -45,6 +45,14 @@ def api_key() -> str | None:
     return os.environ.get("OPENAI_API_KEY") or None
 
 
+def check_whom(loopback: bool, url: str | None, key: str | None) -> None:
+    """That it is clear who is called; raises what `wrong_usage` makes."""
+    if loopback and url is not None:
+        raise wrong_usage("--loopback and --url exclude each other")
+    if not loopback and url is None and key is None:
+        raise wrong_usage(NO_KEY)
+
+
 @app.callback()
 def commands() -> None:
     """WebRTC calls to realtime voice models."""
@@ -84,10 +92,7 @@ def call(
     from .files import read_session, same_file
 
     key = api_key()
-    if loopback and url is not None:
-        raise wrong_usage("--loopback and --url exclude each other")
-    if not loopback and url is None and key is None:
-        raise wrong_usage(NO_KEY)
+    check_whom(loopback, url, key)
     if clash := same_file({"--input": input, "--output": output, "--events": events, "--report": report}):
         raise wrong_usage(f"{clash} name the same file")
     try:
@@ -110,6 +115,80 @@ def call(
         report=report,
     )
     raise typer.Exit(running.run(lambda: run_call(options, json_output=json), json_output=json))
+
+
+@app.command()
+def talk(
+    loopback: Annotated[
+        bool,
+        typer.Option("--loopback", help="Talk with an embedded server, which parrots you: a device test."),
+    ] = False,
+    url: Annotated[str | None, typer.Option(help="Post the call to exactly this URL, not to OpenAI.")] = None,
+    input_device: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The microphone: (part of) its name, or its index.")
+    ] = None,
+    output_device: Annotated[str | None, typer.Option(metavar="NAME", help="The loudspeaker.")] = None,
+    push_to_talk: Annotated[
+        bool, typer.Option("--push-to-talk", help="Space begins and ends your turn; muted in between.")
+    ] = False,
+    echo: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|cancel|gate|webrtc|off", help="How the voice is kept out of the microphone."
+        ),
+    ] = "auto",
+    record: Annotated[
+        Path | None, typer.Option(metavar="FILE.wav", help="Record both: you left, the model right.")
+    ] = None,
+    model: Model = None,
+    voice: Voice = None,
+    instructions: Instructions = None,
+    session: SessionFile = None,
+    max_duration: Annotated[
+        float | None, typer.Option(metavar="S", min=0.0, help="End after S seconds.")
+    ] = None,
+    timeout: Annotated[float, typer.Option(metavar="S", min=0.1, help="Connect within S seconds.")] = 15.0,
+    events: Annotated[
+        Path | None, typer.Option(metavar="FILE.jsonl", help="Log every event, both ways.")
+    ] = None,
+    report: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw the call.")] = None,
+    allow_plain_http: PlainHttp = False,
+    json: Json = False,
+) -> None:
+    """Talk through the microphone and the loudspeaker.
+
+    Keys: m mute, i interrupt, q quit, space with --push-to-talk. The key comes from OPENAI_API_KEY.
+    """
+    from .files import read_session, same_file
+    from .talk import TalkOptions, device_named, echo_named, run_talk
+
+    key = api_key()
+    check_whom(loopback, url, key)
+    if clash := same_file({"--record": record, "--events": events, "--report": report}):
+        raise wrong_usage(f"{clash} name the same file")
+    try:
+        config = read_session(session, voice=voice, instructions=instructions)
+        echo_mode = echo_named(echo)
+    except ValueError as error:
+        raise wrong_usage(str(error)) from error
+    options = TalkOptions(
+        session=config,
+        model=model,
+        url=url,
+        loopback=loopback,
+        key=key,
+        allow_plain_http=allow_plain_http,
+        timeout_seconds=timeout,
+        max_seconds=max_duration,
+        events=events,
+        report=report,
+        input_device=device_named(input_device),
+        output_device=device_named(output_device),
+        push_to_talk=push_to_talk,
+        echo=echo_mode,
+        record=record,
+    )
+    raise typer.Exit(running.run(lambda: run_talk(options, json_output=json), json_output=json))
 
 
 @app.command()

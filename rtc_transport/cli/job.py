@@ -91,7 +91,7 @@ class Job(ABC, Generic[ViewT]):
         except asyncio.CancelledError:
             self.outcome = "interrupted"
         except EXPECTED as error:
-            self.failure = failure_of(error)
+            self.failure = self._failure(error)
         self._seconds = self.record.seconds
 
     async def _transport(self, stack: AsyncExitStack) -> WebRTCTransport:
@@ -135,6 +135,10 @@ class Job(ABC, Generic[ViewT]):
     def connected(self) -> bool:
         """Whether the call came about."""
         return "session" in self.record.stats.connect_seconds
+
+    def _failure(self, error: BaseException) -> Failure:
+        """What is told of an error that ends the call."""
+        return failure_of(error)
 
     def _late_failure(self) -> Failure | None:
         """What went wrong without ending the call."""

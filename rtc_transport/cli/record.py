@@ -6,7 +6,7 @@ from dataclasses import asdict
 from math import nan
 from typing import Any
 
-from rtc_transport.events import EventModel, TransportEvent
+from rtc_transport.events import TRANSPORT_EVENTS, DeviceReport, EventModel, TransportEvent
 from rtc_transport.events.transport import Audio, ClientEventSent, InputAudio
 from rtc_transport.stats import CallStats
 from rtc_transport.trace import CallTrace, Delays, Direction, TimedEvent, turns
@@ -16,7 +16,15 @@ from .ending import EndOfCall
 from .eventlog import EventLog
 from .minutes import Minutes
 
-LOGGED = ("connection_change", "source_ended", "audio_interrupted", "error", "session_update_mismatch")
+DEVICE_EVENTS = tuple(name for name, event in TRANSPORT_EVENTS.items() if issubclass(event, DeviceReport))
+LOGGED = (
+    "connection_change",
+    "source_ended",
+    "audio_interrupted",
+    "error",
+    "session_update_mismatch",
+    *DEVICE_EVENTS,
+)
 
 
 class CallRecord:
@@ -62,6 +70,10 @@ class CallRecord:
         self.stats = stats
         round_trip_ms = nan if stats.rtt_ms is None else stats.rtt_ms
         self.trace.add_delays(Delays(self.seconds, stats.playout_delay_ms, round_trip_ms, stats.jitter_ms))
+
+    def mute_changed(self, muted: bool) -> None:
+        """The microphone was muted, or is heard again."""
+        self._note("transport", {"type": "mute_change", "muted": muted})
 
     def numbers(self) -> dict[str, Any]:
         """The latest numbers for JSON, without the stages of the connect."""

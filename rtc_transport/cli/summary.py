@@ -11,7 +11,7 @@ from rich.text import Text
 from .ending import Reason
 from .minutes import Line
 
-Outcome = Reason | Literal["interrupted", "failed"]
+Outcome = Reason | Literal["hung_up", "interrupted", "failed"]
 
 PACKETS = ("packets_sent", "packets_received", "packets_lost")
 
@@ -34,7 +34,7 @@ class Summary:
     peer: str
     seconds: float
     """From the beginning of the connect to the end."""
-    linger_seconds: float
+    linger_seconds: float = 0.0
     call_id: str | None = None
     connect_seconds: Mapping[str, float] = field(default_factory=dict)
     """By stage, in order; only those that were reached."""
@@ -108,10 +108,12 @@ class Summary:
             yield "sent", f"{self.sent_seconds:.1f} s in {self.stats.get('packets_sent', 0)} packets"
             yield "heard", f"{self.heard_seconds:.1f} s in {self.stats.get('packets_received', 0)} packets"
             yield "loss", self._loss()
+            if echo := self._echo():
+                yield "echo", echo
             if latency := self._latency():
                 yield "latency", latency
         for line in self.lines:
-            yield ("you" if line.speaker == "user" else "model"), _said(line)
+            yield ("you" if line.speaker == "user" else "model"), said(line)
         for purpose, path in self.files.items():
             length = f" ({self.recorded_seconds:.1f} s)" if purpose == "output" else ""
             yield purpose, f"{path}{length}"
@@ -122,6 +124,10 @@ class Summary:
             f"{playout.get('fec_ms', 0):.0f} ms recovered, {playout.get('concealed_ms', 0):.0f} ms concealed"
         )
         return f"{self.stats.get('packets_lost', 0)} packets, {repaired}"
+
+    def _echo(self) -> str:
+        loss_db = self.stats.get("echo_return_loss_db")
+        return "" if loss_db is None else f"taken down by {loss_db:.0f} dB"
 
     def _latency(self) -> str:
         parts = []
@@ -144,11 +150,12 @@ class Summary:
         return ""
 
 
-def _said(line: Line) -> str:
-    said = line.text
-    if said is None:
-        said = "(speech)" if line.seconds is None else f"({line.seconds:.1f} s of speech)"
-    return f"{said} … (cut off)" if line.cut else said
+def said(line: Line) -> str:
+    """What somebody said, or for how long."""
+    text = line.text
+    if text is None:
+        text = "(speech)" if line.seconds is None else f"({line.seconds:.1f} s of speech)"
+    return f"{text} … (cut off)" if line.cut else text
 
 
 def _milliseconds(seconds: float) -> str:
