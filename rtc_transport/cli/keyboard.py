@@ -3,9 +3,13 @@
 import asyncio
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Callable
 from typing import Any, Self
+
+ESCAPES = re.compile(rb"\x1b(?:\[[0-9;]*[A-Za-z~]|O.)?")
+"""Arrows and the like (ECMA-48 §5.4), which are no keys of ours."""
 
 
 class Keyboard:
@@ -56,9 +60,8 @@ class Keyboard:
             pressed = b""
         if not pressed:
             asyncio.get_running_loop().remove_reader(self._fd)
-        elif not pressed.startswith(b"\x1b"):  # arrows and the like are no keys of ours
-            for key in pressed.decode(errors="ignore"):
-                self._on_key(key)
+        for key in ESCAPES.sub(b"", pressed).decode(errors="ignore"):
+            self._on_key(key)
 
 
 def _terminal() -> int | None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from contextlib import AbstractContextManager, AsyncExitStack, suppress
+from contextlib import AbstractContextManager, AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -98,7 +98,7 @@ class TalkJob(Job[TalkView]):
         self._view_of_call: TalkView | None = None
         self._quit = False
         self._in_turn = False
-        self._turning: asyncio.Task[None] | None = None
+        self._turning: set[asyncio.Task[None]] = set()
         self._told_lines = 0
         self._muted = False
         self._user, self._model = LevelMeter(), LevelMeter()
@@ -199,28 +199,32 @@ class TalkJob(Job[TalkView]):
             transport.mute(not transport.muted)
         elif key in "iI":
             transport.interrupt()
-        elif key == " " and self.options.push_to_talk and (self._turning is None or self._turning.done()):
-            self._turning = asyncio.create_task(self._turn(transport, view), name="turn of the user")
+        elif key == " " and self.options.push_to_talk:
+            self._in_turn = not self._in_turn
+            turn = self._begin_turn if self._in_turn else self._end_turn
+            task = asyncio.create_task(turn(transport, view), name="turn of the user")
+            self._turning.add(task)
+            task.add_done_callback(self._turning.discard)
 
-    async def _turn(self, transport: WebRTCTransport, view: TalkView) -> None:
-        """Begins a turn, or ends the one that is open."""
+    async def _begin_turn(self, transport: WebRTCTransport, view: TalkView) -> None:
         try:
-            if self._in_turn:
-                self._in_turn = False
-                await transport.end_turn()
-                return
             if self.record.ending.sounding:
                 transport.interrupt()
             await transport.begin_turn()
-            self._in_turn = True
+        except TransportError as error:
+            self._in_turn = False
+            view.note(str(error))
+
+    async def _end_turn(self, transport: WebRTCTransport, view: TalkView) -> None:
+        try:
+            await transport.end_turn()  # waits until the turn has begun
         except TransportError as error:
             view.note(str(error))
 
     async def _leave_turn(self) -> None:
-        if self._turning is not None:
-            self._turning.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._turning
+        for task in self._turning:
+            task.cancel()
+        await asyncio.gather(*self._turning, return_exceptions=True)
 
     # ---- what the transport tells
 

@@ -22,7 +22,7 @@ MOODS: dict[Mood, str] = {
     "connecting": "connecting",
     "live": "listening to you",
     "muted": "muted",
-    "turn": "your turn: press space when you have spoken",
+    "turn": "your turn, space ends it",
 }
 MARKS: dict[str, str] = {"user": "you", "model": "model"}
 COLOURS: dict[str, str] = {"user": "cyan", "model": "yellow"}

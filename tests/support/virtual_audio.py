@@ -40,9 +40,11 @@ def reason_to_skip() -> str | None:
     return None
 
 
-def run_scenario(name: str, *arguments: object, timeout_seconds: float = 60.0) -> dict[str, Any]:
+def run_scenario(
+    name: str, *arguments: object, timeout_seconds: float = 60.0, scenarios: Path = SCENARIOS
+) -> dict[str, Any]:
     """What the scenario has seen; fails with its traceback if it fails."""
-    command = [ROOT / "scripts" / "virtual_audio", sys.executable, SCENARIOS, name, *map(str, arguments)]
+    command = [ROOT / "scripts" / "virtual_audio", sys.executable, scenarios, name, *map(str, arguments)]
     path = os.pathsep.join(str(ROOT / part) for part in (".", "audio", "signaling", "tests"))
     process = subprocess.Popen(
         [str(part) for part in command],
