@@ -1,17 +1,22 @@
 """The README's programs are the example files, and they run."""
 
+import asyncio
 import re
 import subprocess
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from rtc_transport.server import RealtimeServer
 from support.command_line import ROOT, environment, read_wav, short_speech
+from support.fake_audio import LAPTOP, FakeCards
+from support.transports import eventually, types_of
 
 sys.path.insert(0, str(ROOT / "scripts"))
+import example_desktop_agent
 import example_headless_bot
 
 EXAMPLES = sorted((ROOT / "scripts").glob("example_*.py"))
@@ -43,6 +48,23 @@ async def test_the_headless_bot(
         await example_headless_bot.main(str(question), str(answer), server.url)
     assert capsys.readouterr().out.startswith("(parrot, ")
     assert abs(read_wav(answer)[0]).max() > 0.1
+
+
+async def test_the_desktop_agent(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-any")
+    cards = FakeCards(*LAPTOP)
+    for module in ("microphone", "speaker"):
+        monkeypatch.setattr(f"rtc_audio.devices.{module}.default_hub", lambda: cards.hub)
+    cards.sound = lambda name, channel, seconds: 0.3 * np.sin(2800 * seconds) * (seconds % 4 < 1)
+    async with RealtimeServer() as server:
+        agent = asyncio.create_task(example_desktop_agent.main(server.url))
+        await eventually(lambda: len(server.calls) == 1)
+        (call,) = server.calls.values()
+        await eventually(lambda: "response.done" in types_of(call, "server"), timeout=15)
+        call.end("enough")
+        await agent
+    assert "(parrot, " in capsys.readouterr().out
+    assert not cards.open_streams
 
 
 @pytest.mark.timeout(60)
