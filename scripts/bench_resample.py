@@ -54,7 +54,7 @@ def run(quick: bool) -> list[Row]:
         own, anchor = delay_ms(rate_in, rate_out)
         name = f"delay {rate_in} → {rate_out} Hz, worst"
         rows.append(Row(name, own, anchor, own / anchor, "≤ 1.2", "ms", own <= 1.2))
-    alias = max(worst_alias_db(rate_in, rate_out) for rate_in, rate_out in PAIRS if 1.15 * rate_out < rate_in)
+    alias = float(max(worst_alias_db(*pair) for pair in PAIRS if 1.15 * pair[1] < pair[0]))
     rows.append(Row("alias from 1.1 × Nyquist up, worst pair", alias, "", None, "≤ −84", "dB", alias <= -84))
     for pair in SHOWN:
         name = f"{pair[0]} → {pair[1]} Hz, 10 ms"
