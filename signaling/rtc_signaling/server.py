@@ -173,7 +173,8 @@ class _Routes:
         session, lifetime_seconds = read_secret_request(await request.read())
         secret = self._keyring.mint(session, lifetime_seconds, self._now())
         kind = str(session["type"])
-        model = {"model": _DEFAULT_MODEL} if kind == "realtime" else {}  # shown, but the call may still choose
+        # Shown, but not bound: the call may still choose.
+        model = {"model": _DEFAULT_MODEL} if kind == "realtime" else {}
         echoed = {"id": f"sess_{secrets.token_hex(12)}", "object": _OBJECT_OF[kind]} | model | session
         return web.json_response(
             {"value": secret.value, "expires_at": int(secret.expires_at), "session": echoed}
