@@ -162,7 +162,9 @@ async def server_restarted() -> Seen:
         restart = await asyncio.create_subprocess_exec(os.environ["VIRTUAL_AUDIO_START"])
         await restart.wait()
         await until(lambda: min(len(call.kinds("input")), len(call.kinds("output"))) >= 2, 20)
-        await until(lambda: call.heard_tone()[1] > 0.1, 25)  # the tone's own device comes back in its own time
+        await until(
+            lambda: call.heard_tone()[1] > 0.1, 25
+        )  # the tone's own device comes back in its own time
         await asyncio.sleep(0.7)
         seen = {
             "before": before,
