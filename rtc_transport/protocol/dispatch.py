@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from rtc_transport.events import server, server_conversation, server_response, transport
-from rtc_transport.events.base import EventModel, UnknownEvent
+from rtc_transport.events.base import EventModel, TransportEvent, UnknownEvent
 from rtc_transport.events.items import (
     FunctionCallItem,
     Item,
@@ -21,7 +21,7 @@ from rtc_transport.events.items import (
 from .effects import Emit
 from .history import UNPLACED, History, Previous, Unplaced
 
-Payloads = Iterator[transport.TransportEvent]
+Payloads = Iterator[TransportEvent]
 
 _CALLS_REMEMBERED = 256
 

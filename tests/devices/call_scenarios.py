@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import os
 import sys
 import time
@@ -243,6 +244,8 @@ async def echo_path(mode: str) -> Seen:
 
 def main() -> None:
     name, *arguments = sys.argv[1:]
+    logging.basicConfig(format="%(asctime)s %(message)s")  # shown where a scenario fails
+    logging.getLogger("rtc_audio.devices").setLevel(logging.DEBUG)
     scenario: Callable[..., Awaitable[Seen]] = globals()[name]
 
     async def run() -> Seen:
