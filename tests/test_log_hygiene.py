@@ -4,10 +4,10 @@ import logging
 import re
 
 import pytest
-from support.transports import connected
 
 from rtc_transport import ConnectError, RealtimeServer, ToneSource, WebRTCTransport
 from rtc_transport.server import Faults
+from support.transports import connected
 
 KEY = "sk-proj-very-secret-0123456789abcdef"
 ROOMS = ("rtc_transport", "rtc_signaling", "rtc_audio")
