@@ -113,7 +113,7 @@ async def conversation() -> Seen:
 
 
 async def interrupt() -> Seen:
-    """From `interrupt()` to silence at the loudspeaker's monitor, three times, and the largest step there."""
+    """From `interrupt()` to silence at the loudspeaker's monitor, three times, and the largest step from 50 ms before."""
     monitor = Microphone("vspkmon")
     silent_after: list[float] = []
     steps: list[float] = []
@@ -129,7 +129,8 @@ async def interrupt() -> Seen:
             call.transport.interrupt()
             await asyncio.sleep(0.7)
             silent_after.append(_last_sound(recording) - decided)
-            steps.append(float(np.abs(np.diff(recording.last(1.2))).max()))
+            ending = [pcm for at, pcm in recording.reads if at >= decided - 0.05]
+            steps.append(float(np.abs(np.diff(np.concatenate(ending))).max()))
         await recording.close()
     await monitor.aclose()
     return {"silent_after_seconds": silent_after, "largest_steps": steps}
