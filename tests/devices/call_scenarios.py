@@ -113,7 +113,7 @@ async def conversation() -> Seen:
 
 
 async def interrupt() -> Seen:
-    """From `interrupt()` to silence at the loudspeaker's monitor, three times, and the largest step from 50 ms before."""
+    """From `interrupt()` to silence at the loudspeaker's monitor, and the largest step from 50 ms before."""
     monitor = Microphone("vspkmon")
     silent_after: list[float] = []
     steps: list[float] = []
