@@ -194,7 +194,7 @@ class Call:
         """aiortc calls us here, and would not survive an exception: a fault of ours ends this call only."""
         try:
             yield
-        except Exception:
+        except Exception:  # any fault of ours, see above
             logger.exception("call %s failed", self.id)
             self.end("the server failed")
 

@@ -40,7 +40,9 @@ def test_the_demo(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     reply, report, log = tmp_path / "reply.wav", tmp_path / "call.png", tmp_path / "call.jsonl"
     files = ("--output", reply, "--report", report, "--events", log)
     said, rate_hz = read_wav(SPEECH)
-    for _ in range(3):  # a process that stands still for 60 ms, in a collection say, shifts all that follows
+    # The best of three: inside the whole suite one call scored 0.79, alone none did; the cause is not known. A hole in
+    # the middle of the reply, as a loop that stands still makes it, would shift all that follows.
+    for _ in range(3):
         ended = run_command(capsys, "call", "--loopback", "--input", SPEECH, *files, "--json")
         assert ended.code == 0
         heard, reply_rate_hz = read_wav(reply)

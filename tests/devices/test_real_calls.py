@@ -37,7 +37,7 @@ def test_interrupt_silences_the_loudspeaker_within_60_ms_without_a_click() -> No
     seen = run("interrupt")
     assert sorted(seen["silent_after_seconds"])[1] <= 0.06
     # a 440 Hz tone of 0.1 has steps of up to 0.006; a cut would be one of up to 0.1
-    # in two runs of three: the virtual sound card itself tears when the machine is late
+    # The median of three, because one recording in a loaded suite had a step of 0.18 whose cause is not known.
     assert sorted(seen["largest_steps"])[1] < 0.02
 
 
