@@ -6,7 +6,7 @@ from rtc_audio.devices.capture import Capture, CaptureReader
 from rtc_audio.devices.types import StreamFormat
 
 FORMAT = StreamFormat(48000, 1)
-BLOCK = np.full((480, 1), 0.5, np.float32)
+BLOCK = np.full((480, 1), 0.5, np.float32).data.cast("B")
 
 
 class Time:

@@ -1,6 +1,5 @@
 """What PortAudio says, in the words of this room; against a double of the sounddevice module."""
 
-import ctypes
 import shutil
 import sys
 from types import SimpleNamespace
@@ -103,10 +102,10 @@ class Port:
         self.blocks: list[tuple[Pcm, float, bool]] = []
         self.finished = 0
 
-    def on_block(self, block: Pcm, at_seconds: float, flagged: bool, /) -> None:
-        self.blocks.append((block.copy(), at_seconds, flagged))
-        if not block.any():
-            block[...] = 0.5
+    def on_block(self, block: memoryview, at_seconds: float, flagged: bool, /) -> None:
+        self.blocks.append((np.frombuffer(bytes(block), np.float32).reshape(-1, 2), at_seconds, flagged))
+        if not block.readonly:
+            block[:] = np.full(960, 0.5, np.float32).tobytes()
 
     def on_finished(self) -> None:
         self.finished += 1
@@ -195,10 +194,10 @@ def test_played_blocks_are_written_in_place(
     sounddevice: Any, monkeypatch: pytest.MonkeyPatch, stamps: Any, ahead: float
 ) -> None:
     monkeypatch.setattr("time.monotonic", lambda: 1000.0)
-    port, memory = Port(), (ctypes.c_float * 960)()
+    port, memory = Port(), bytearray(4 * 960)
     PortAudioBackend().open(request("output"), port)
     streams[0].options["callback"](memory, 480, stamps, SimpleNamespace(output_underflow=False))
-    assert set(memory) == {0.5}
+    assert set(np.frombuffer(memory, np.float32)) == {0.5}
     assert port.blocks[0][1] == pytest.approx(1000.0 + ahead)
 
 

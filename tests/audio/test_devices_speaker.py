@@ -140,7 +140,7 @@ def block_the_loop(cards: FakeCards, blocks: int) -> None:
     for _ in range(blocks):
         stream = cards.stream("output")
         block = np.full((480, stream.request.format.channels), np.nan, np.float32)
-        stream._port.on_block(block, asyncio.get_running_loop().time(), False)
+        stream._port.on_block(block.data.cast("B"), asyncio.get_running_loop().time(), False)
         stream.played.append(block)
 
 
@@ -174,7 +174,7 @@ def test_sound_that_ends_inside_a_block_leaves_along_a_ramp(left: int) -> None:
         await asyncio.sleep(0.5)
         stream, feed = cards.stream("output"), speaker._feed
         assert feed is not None
-        feed.render.ring.write(voice(left))
+        feed.render.put(voice(left))
         block_the_loop(cards, 5)
         assert np.abs(np.diff(stream.heard())).max() < 1.5 * steepest(200), "a click"
         assert not stream.played[-1].any()

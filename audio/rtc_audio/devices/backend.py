@@ -3,7 +3,6 @@
 from typing import Protocol
 
 from ..errors import DeviceRefused
-from ..ports import Pcm
 from .types import DeviceInfo, StreamRequest
 
 
@@ -14,9 +13,10 @@ class FormatRefused(DeviceRefused):
 class StreamPort(Protocol):
     """What a stream calls, on a thread of the driver: must be quick and never raise."""
 
-    def on_block(self, block: Pcm, at_seconds: float, flagged: bool, /) -> None:
-        """One block `[block_frames, channels]`, float32, valid during the call: recorded, or to be filled.
+    def on_block(self, block: memoryview, at_seconds: float, flagged: bool, /) -> None:
+        """The memory of one block `[block_frames, channels]`, float32, as bytes: recorded, or to be filled.
 
+        It is valid during the call only.
         `at_seconds`: when its first frame was or will be at the device, on the clock of `time.monotonic`.
         `flagged`: the driver says that sound was lost just before.
         """

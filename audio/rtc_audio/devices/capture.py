@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 from ..echo_line import BEFORE, DelayLine
 from ..levels import RAMP_SECONDS, rise
-from ..ports import Pcm
 from .health import Margin
 from .port import Port
 from .ring import SampleRing
@@ -48,14 +47,18 @@ class Capture(Port):
         self.ring = SampleRing(2 * self.backlog_frames + 2 * format.block_frames, format.channels)
         self.stamp = (0, 0.0)
         """A point on the device's clock: frames recorded until then, and when that was."""
+        self._block_bytes = format.block_bytes
+        self._silence = bytes(format.block_bytes)
         self.oldest_seconds = 0.0
         """How old a block's first frame was when it came, at the most; the event loop sets it back to 0."""
 
-    def exchange(self, block: Pcm, at_seconds: float) -> None:
+    def exchange(self, block: memoryview, at_seconds: float) -> None:
         """Keep a block; the oldest is overwritten when nobody reads."""
-        # One sample tells nearly always, for a fraction of what looking at all costs.
-        self.zero_blocks = 0 if block.item(-1) or block.any() else self.zero_blocks + 1
-        self.ring.write(block)
+        if len(block) != self._block_bytes:
+            raise ValueError(f"a block of {len(block)} bytes, not {self._block_bytes}")
+        # The last byte, of sign and exponent (little endian), tells nearly always.
+        self.zero_blocks = 0 if block[-1] or bytes(block) != self._silence else self.zero_blocks + 1
+        self.ring.write_bytes(block)
         self.stamp = (self.ring.put, at_seconds + self._block_seconds)
         age = self.clock() - at_seconds
         if self.oldest_seconds < age < MAX_BLOCK_AGE_SECONDS:

@@ -11,6 +11,8 @@ from .health import Margin
 from .render import Render
 
 AHEAD_BLOCKS = (2, 10)  # least and most that the ring is ahead of the device: 20 to 100 ms
+GRACE_SECONDS = 0.001  # by which drivers ask late for their blocks
+RETRY_SECONDS = 0.003
 
 
 class Feed:
@@ -43,7 +45,16 @@ class Feed:
             self._margin.observe(now, render.least_left / self._block_frames)
         render.least_left = None
         while ring.available < self._margin.steps * self._block_frames:
-            ring.write(self._resampler.pull(self._block_frames))
+            render.put(self._resampler.pull(self._block_frames))
+
+    def next_at(self, now: float) -> float:
+        """When the driver will have asked for its next block: the time for the next `fill`.
+
+        It does not say so itself: to wake another thread costs the driver's more than all its work on a block.
+        """
+        asked_at = self.render.asked_at
+        due = now if asked_at is None else asked_at + self.render.format.block_seconds + GRACE_SECONDS
+        return due if due > now else now + RETRY_SECONDS
 
     def written(self) -> Iterator[tuple[NDArray[np.float32], float]]:
         """What was played since the last call, and when it begins to sound."""

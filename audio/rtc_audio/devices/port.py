@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 
-from ..ports import Pcm
 from .types import StreamFormat
 
 START_SECONDS = 0.1  # drivers flag and starve their first blocks
@@ -60,7 +59,7 @@ class Port:
         """Sound that was lost here since the beginning."""
         return self.flagged * self.format.block_seconds
 
-    def on_block(self, block: Pcm, at_seconds: float, flagged: bool, /) -> None:
+    def on_block(self, block: memoryview, at_seconds: float, flagged: bool, /) -> None:
         """See `StreamPort.on_block`."""
         self.blocks += 1
         if flagged and self.settled:
@@ -76,6 +75,6 @@ class Port:
         self.finished = True
         self._tell()
 
-    def exchange(self, block: Pcm, at_seconds: float) -> None:
-        """Take or fill a block, on the driver's thread."""
+    def exchange(self, block: memoryview, at_seconds: float) -> None:
+        """Take or fill a block, on the driver's thread: once in 10 ms, with cold caches, numpy is dear there."""
         raise NotImplementedError

@@ -7,8 +7,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from ..errors import DeviceBusy, DeviceError, DeviceRefused, PortAudioMissing
 from .backend import FormatRefused, Stream, StreamPort
 from .types import DeviceInfo, StreamRequest
@@ -67,7 +65,7 @@ class PortAudioBackend:
                 blocksize=request.format.block_frames,
                 dtype="float32",
                 latency=request.latency,
-                callback=_callback(request, port),
+                callback=callback(request, port),
                 finished_callback=port.on_finished,
                 extra_settings=_extra_settings(sd, request.device),
             )
@@ -120,27 +118,26 @@ def install_command() -> str:
     return "install the package of your system that is called portaudio or libportaudio2"
 
 
-def _callback(request: StreamRequest, port: StreamPort) -> Callable[[Any, int, Any, Any], None]:
+def callback(request: StreamRequest, port: StreamPort) -> Callable[[Any, int, Any, Any], None]:
     """What PortAudio calls every 10 ms. The buffer dies when it returns (sounddevice#162)."""
-    channels = request.format.channels
     info, on_block, clock = request.device, port.on_block, time.monotonic
     if request.direction == "input":
         usual = -info.low_input_latency_seconds
 
         def record(data: Any, frames: int, times: Any, status: Any) -> None:
-            offset = times.inputBufferAdcTime - times.currentTime
-            at = clock() + (offset if -STALE_SECONDS < offset <= 0 and times.currentTime else usual)
-            block = np.frombuffer(data, np.float32).reshape(frames, channels)
-            on_block(block, at, status.input_overflow)
+            now = times.currentTime
+            offset = times.inputBufferAdcTime - now
+            at = clock() + (offset if -STALE_SECONDS < offset <= 0 and now else usual)
+            on_block(memoryview(data), at, bool(status) and status.input_overflow)
 
         return record
     usual = info.low_output_latency_seconds
 
     def play(data: Any, frames: int, times: Any, status: Any) -> None:
-        offset = times.outputBufferDacTime - times.currentTime
-        at = clock() + (offset if 0 <= offset < STALE_SECONDS and times.currentTime else usual)
-        block = np.frombuffer(data, np.float32).reshape(frames, channels)
-        on_block(block, at, status.output_underflow)
+        now = times.currentTime
+        offset = times.outputBufferDacTime - now
+        at = clock() + (offset if 0 <= offset < STALE_SECONDS and now else usual)
+        on_block(memoryview(data), at, bool(status) and status.output_underflow)
 
     return play
 

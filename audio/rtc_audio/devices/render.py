@@ -18,6 +18,7 @@ class Render(Port):
     """The loudspeaker's port: plays what the ring has; where it has too little, fades out and counts.
 
     Sound begins and ends along ramps of 5 ms. What was really played, silence included, can be taken with its times.
+    The ring holds frames as the device wants them, so that nothing is left to do with them on the driver's thread.
     """
 
     def __init__(
@@ -25,34 +26,39 @@ class Render(Port):
         format: StreamFormat,
         on_finished: Callable[[], None],
         *,
-        on_played: Callable[[], None],
+        clock: Callable[[], float],
         capacity_seconds: float,
     ) -> None:
         super().__init__(format, on_finished)
-        frames = format.block_frames
-        self.ring = SampleRing(round(capacity_seconds * format.rate_hz), 1)
+        self._clock = clock
+        frames, channels = format.block_frames, format.channels
+        self.ring = SampleRing(round(capacity_seconds * format.rate_hz), channels)
         self.heard = (0, 0.0)
         """A point on the loudspeaker's clock: frames of sound played until then, and when the next one sounds."""
+        self.asked_at: float | None = None
+        """When the driver asked for its latest block, by `clock`."""
         self.missing_frames = 0
         """Frames of silence for want of sound, the first 100 ms left out."""
         self.shortages = 0
         """Blocks that had such frames."""
         self.least_left: int | None = None
         """Frames that a block left in the ring, at the least; the event loop sets it back to None."""
-        self._on_played = on_played
-        self._mono: Pcm = np.zeros((frames, 1), np.float32)
-        self._up = rise(min(frames, round(RAMP_SECONDS * format.rate_hz)))
+        self._wide: Pcm = np.zeros((frames, channels), np.float32)
+        self._up = rise(min(frames, round(RAMP_SECONDS * format.rate_hz)))[:, None]
         self._down = (1 - self._up).astype(np.float32)
-        self._tail = np.zeros(len(self._up), np.float32)
-        self._last = 0.0  # the sample that sound ended with, and how much of its way down is done
+        self._tail = np.zeros((len(self._up), channels), np.float32)
+        self._last = np.zeros(
+            channels, np.float32
+        )  # the frame that sound ended with, and how much of its way is done
         self._fallen = len(self._down)
         self._sounding = False
         self._flush_to = 0
         self._dropped = 0
-        self._surround = format.channels > 2
+        self._block_frames = frames
         self._block_seconds = format.block_seconds
-        self._written = np.zeros((WRITTEN_BLOCKS, frames, 1), np.float32)
-        self._written_at = np.zeros(WRITTEN_BLOCKS)
+        self._written: list[Pcm] = list(np.zeros((WRITTEN_BLOCKS, frames, channels), np.float32))
+        self._written_bytes = [frames.data.cast("B") for frames in self._written]
+        self._written_at = [0.0] * WRITTEN_BLOCKS
         self._written_put = self._written_taken = 0
 
     @property
@@ -61,6 +67,12 @@ class Render(Port):
         return super().lost_seconds + self.missing_frames / self.format.rate_hz
 
     # ---- on the event loop
+
+    def put(self, mono: Pcm) -> None:
+        """Append at most a block `[frame, 1]` to the ring, on the first two channels: a voice is in front."""
+        wide = self._wide[: len(mono)]
+        wide[:, :2] = mono
+        self.ring.write(wide)
 
     def flush(self) -> None:
         """Fade out, then drop what waits now."""
@@ -81,72 +93,69 @@ class Render(Port):
         first = max(self._written_taken, end - WRITTEN_BLOCKS // 2)  # the others may be overwritten by now
         self._written_taken = end
         slots = [i % WRITTEN_BLOCKS for i in range(first, end)]
-        return [(self._written[slot, :, 0].copy(), float(self._written_at[slot])) for slot in slots]
+        return [(self._written[slot][:, 0].copy(), self._written_at[slot]) for slot in slots]
 
     # ---- on the driver's thread
 
-    def exchange(self, block: Pcm, at_seconds: float) -> None:
+    def exchange(self, block: memoryview, at_seconds: float) -> None:
         """Fill a block."""
-        ring, mono = self.ring, self._mono
-        left = ring.put - ring.taken - len(mono)
-        if self._flush_to > ring.taken:
-            self._cut_off()
-        elif left < 0 or not self._sounding:
-            self._begin_or_end(left)
+        ring, slot = self.ring, self._written_put % WRITTEN_BLOCKS
+        written = self._written_bytes[slot]
+        left = ring.put - ring.taken - self._block_frames
+        if left >= 0 and self._sounding and self._flush_to <= ring.taken:
+            ring.read_bytes(written)
+        elif self._flush_to > ring.taken:
+            self._cut_off(self._written[slot])
         else:
-            ring.read(mono)
+            self._begin_or_end(self._written[slot], left)
         if self.least_left is None or left < self.least_left:
             self.least_left = max(0, left)
-        if self._surround:  # where a voice does not come from
-            block[:, 2:] = 0.0
-            block = block[:, :2]
-        block[...] = mono
-        slot = self._written_put % WRITTEN_BLOCKS
-        self._written[slot] = mono
+        block[:] = written
         self._written_at[slot] = at_seconds
         self._written_put += 1
         self.heard = (ring.taken - self._dropped, at_seconds + self._block_seconds)
-        self._on_played()
+        self.asked_at = self._clock()
 
-    def _begin_or_end(self, left: int) -> None:
+    def _begin_or_end(self, frames: Pcm, left: int) -> None:
         """A block in which sound begins, ends, or is not there at all."""
-        ring, mono = self.ring, self._mono
-        count = min(len(mono), len(mono) + left)
-        ring.read(mono[:count])
+        ring = self.ring
+        count = min(len(frames), len(frames) + left)
+        ring.read(frames[:count])
         if count and not self._sounding:
             part = self._up[:count]
-            mono[: len(part), 0] *= part
+            frames[: len(part)] *= part
             self._sounding = True
-        if count < len(mono):
-            self._end_at(count)
+        if count < len(frames):
+            self._end_at(frames, count)
             if self.settled and ring.put:
-                self.missing_frames += len(mono) - count
+                self.missing_frames += len(frames) - count
                 self.shortages += 1
         else:
-            self._fall_from(0)
+            self._fall_from(frames, 0)
 
-    def _cut_off(self) -> None:
+    def _cut_off(self, frames: Pcm) -> None:
         """Fade out what comes next, drop the rest."""
-        ring, mono = self.ring, self._mono
+        ring = self.ring
         count = min(len(self._down), self._flush_to - ring.taken)
-        ring.read(mono[:count])
-        mono[:count, 0] *= self._down[:count] if self._sounding else 0.0
+        ring.read(frames[:count])
+        frames[:count] *= self._down[:count] if self._sounding else 0.0
         self._dropped += ring.skip_to(self._flush_to)
-        self._end_at(count)
+        self._end_at(frames, count)
 
-    def _end_at(self, count: int) -> None:
+    def _end_at(self, frames: Pcm, count: int) -> None:
         """No more sound after `count` frames."""
         if self._sounding:
             self._sounding, self._fallen = False, 0
-            self._last = self._mono.item(count - 1)  # with none, it is the last one of the block before
-        self._mono[count:] = 0.0
-        self._fall_from(count)
+            before = self._written[(self._written_put - 1) % WRITTEN_BLOCKS]
+            self._last[:] = frames[count - 1] if count else before[-1]
+        frames[count:] = 0.0
+        self._fall_from(frames, count)
 
-    def _fall_from(self, start: int) -> None:
-        """Let the sample that sound ended with go on its way down, which may take two blocks."""
+    def _fall_from(self, frames: Pcm, start: int) -> None:
+        """Let the frame that sound ended with go on its way down, which may take two blocks."""
         if self._fallen < len(self._down):
-            part = self._down[self._fallen : self._fallen + len(self._mono) - start]
+            part = self._down[self._fallen : self._fallen + len(frames) - start]
             tail = self._tail[: len(part)]
             np.multiply(part, self._last, out=tail)
-            self._mono[start : start + len(part), 0] += tail
+            frames[start : start + len(part)] += tail
             self._fallen += len(part)

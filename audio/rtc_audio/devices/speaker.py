@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -13,7 +14,6 @@ from ..ports import Pcm, Pull
 from .feed import Feed
 from .hub import OPEN_SECONDS, DeviceHub, default_hub
 from .line import DeviceLine
-from .port import Wake
 from .render import Render
 from .settings import LineSettings, OnEvent, check_device, check_latency
 from .types import DeviceInfo, Latency, StreamFormat
@@ -67,8 +67,9 @@ class Speaker:
         self._line: DeviceLine[Render] | None = None
         self._pull: Pull | None = None
         self._feed: Feed | None = None
-        self._wake: Wake | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._played_before = 0.0
+        self._clock: Callable[[], float] = time.monotonic
         self._draining: asyncio.Task[None] | None = None
 
     @property
@@ -108,7 +109,7 @@ class Speaker:
             )
         if self._pull is None:
             self._played_before = 0.0
-            self._wake = Wake(asyncio.get_running_loop(), self._exchange)
+            self._clock = asyncio.get_running_loop().time
             await self._line.open()
         self._pull = pull
         self._on_change()
@@ -121,6 +122,7 @@ class Speaker:
     async def aclose(self) -> None:
         """Stop pulling, release the device within two seconds; harmless when repeated or cancelled."""
         self._pull = None
+        self._stop_timer()
         draining, self._draining = self._draining, None
         if draining is not None:
             draining.cancel()
@@ -132,8 +134,7 @@ class Speaker:
     # ---- the device comes and goes
 
     def _make_render(self, format: StreamFormat, on_finished: Callable[[], None]) -> Render:
-        assert self._wake is not None
-        return Render(format, on_finished, on_played=self._wake, capacity_seconds=CAPACITY_SECONDS)
+        return Render(format, on_finished, clock=self._clock, capacity_seconds=CAPACITY_SECONDS)
 
     def _on_change(self) -> None:
         port = None if self._line is None else self._line.port
@@ -141,13 +142,14 @@ class Speaker:
             self._played_before, self._feed = self.played_seconds, None
         if port is not None and self._feed is None:
             self._feed = Feed(port, self._guarded_pull, self.rate_hz)
+        self._stop_timer()
         if self._pull is None:
             return
         if self._feed is not None:
             if self._draining is not None:
                 self._draining.cancel()
                 self._draining = None
-            self._exchange()
+            self._on_time()
         elif self._draining is None:
             self._draining = asyncio.create_task(self._drain(), name="rtc_audio.speaker_drain")
 
@@ -162,13 +164,22 @@ class Speaker:
 
     # ---- with every block that was played
 
-    def _exchange(self) -> None:
-        if self._pull is None or self._feed is None:
-            return
-        self._feed.fill(_now())
+    def _on_time(self) -> None:
+        feed = self._feed
+        if self._pull is not None and feed is not None:
+            self._exchange(feed)
+            self._timer = asyncio.get_running_loop().call_at(feed.next_at(_now()), self._on_time)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _exchange(self, feed: Feed) -> None:
+        feed.fill(_now())
         if self.on_written is None:
             return
-        for pcm, at_seconds in self._feed.written():
+        for pcm, at_seconds in feed.written():
             try:
                 self.on_written(pcm, at_seconds)
             except Exception:  # noqa: BLE001 - the listener's code; the voice does not depend on it

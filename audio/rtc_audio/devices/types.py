@@ -84,6 +84,11 @@ class StreamFormat:
         return self.rate_hz // 100
 
     @property
+    def block_bytes(self) -> int:
+        """Memory of each block."""
+        return 4 * self.block_frames * self.channels
+
+    @property
     def block_seconds(self) -> float:
         """Duration of each block."""
         return self.block_frames / self.rate_hz
