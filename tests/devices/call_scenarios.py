@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from devices.scenarios import Recording, Seen, Tone, pactl, tone_of, until
+from devices.scenarios import AtTheDriver, Recording, Seen, Tone, pactl, tone_of, until
 from rtc_audio.devices import Microphone, Speaker
 from rtc_audio.ports import Pcm
 from rtc_transport import RealtimeServer, WebRTCTransport
@@ -113,15 +113,18 @@ async def conversation() -> Seen:
 
 
 async def interrupt() -> Seen:
-    """From `interrupt()` to silence at the loudspeaker's monitor, and the largest step from 50 ms before."""
-    monitor = Microphone("vspkmon")
+    """From `interrupt()` to silence at the loudspeaker's monitor, and the largest step in what its driver was given.
+
+    The steps of the monitor's recording say nothing: a sound server in need of time tears a tone (seen).
+    """
+    driver, monitor = AtTheDriver(), Microphone("vspkmon")
     silent_after: list[float] = []
     steps: list[float] = []
     async with in_call(turns=False, echo="off") as call:
         await monitor.start()
         recording = Recording(monitor)
         await until(lambda: bool(recording.reads), 5)
-        for _ in range(3):
+        for _ in range(5):
             call.transport.send_message("Talk!")
             await until(lambda: float(np.abs(recording.last(0.1)).max(initial=0.0)) > 0.05, 8)
             await asyncio.sleep(0.2)
@@ -129,8 +132,7 @@ async def interrupt() -> Seen:
             call.transport.interrupt()
             await asyncio.sleep(0.7)
             silent_after.append(_last_sound(recording) - decided)
-            ending = [pcm for at, pcm in recording.reads if at >= decided - 0.05]
-            steps.append(float(np.abs(np.diff(np.concatenate(ending))).max()))
+            steps.append(driver.largest_step(since=decided - 0.3))
         await recording.close()
     await monitor.aclose()
     return {"silent_after_seconds": silent_after, "largest_steps": steps}

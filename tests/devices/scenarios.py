@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rtc_audio.devices import DeviceEvent, Microphone, Speaker, list_devices
+from rtc_audio.devices import DeviceEvent, Microphone, Speaker, list_devices, portaudio
+from rtc_audio.devices.backend import StreamPort
+from rtc_audio.devices.types import StreamRequest
 from rtc_audio.ports import Pcm
 
 Mono = NDArray[np.float32]
@@ -63,6 +65,34 @@ class Recording:
     async def close(self) -> None:
         self._task.cancel()
         await asyncio.wait([self._task])
+
+
+class AtTheDriver:
+    """What PortAudio is given and what our callbacks cost it, seen from outside, from here on."""
+
+    def __init__(self) -> None:
+        self.spent_us: dict[str, list[float]] = {"input": [], "output": []}
+        self.written: list[tuple[float, bytes]] = []
+        """When a block for a loudspeaker was asked for, and all of it."""
+        self._plain = portaudio.callback
+        portaudio.callback = self._callback
+
+    def _callback(self, request: StreamRequest, port: StreamPort) -> Callable[[Any, int, Any, Any], None]:
+        call, spent_us = self._plain(request, port), self.spent_us[request.direction]
+
+        def timed(data: Any, *others: Any) -> None:
+            began = time.thread_time_ns()
+            call(data, *others)
+            spent_us.append((time.thread_time_ns() - began) / 1000)
+            if request.direction == "output":
+                self.written.append((time.monotonic(), bytes(data)))
+
+        return timed
+
+    def largest_step(self, since: float) -> float:
+        """Between two samples that follow each other in a mono loudspeaker."""
+        pcm = np.frombuffer(b"".join(data for at, data in self.written if at >= since), np.float32)
+        return float(np.abs(np.diff(pcm)).max())
 
 
 def tone_of(pcm: Mono, rate_hz: int) -> tuple[float, float]:
@@ -155,6 +185,7 @@ async def names() -> Seen:
 
 async def interrupt() -> Seen:
     """From the decision to silence at the device, five times; the loudspeaker's monitor has its own, known delay."""
+    driver = AtTheDriver()
     microphone, speaker, voice = Microphone("vspkmon"), Speaker("vspk"), Tone(400.0)
     await microphone.start()
     await speaker.start(voice)
@@ -172,7 +203,7 @@ async def interrupt() -> Seen:
             if np.abs(pcm).max() > 0.005
         ]
         silent_after.append(ends[-1] - decided)
-        jumps.append(float(np.abs(np.diff(recording.last(0.8))).max()))
+        jumps.append(driver.largest_step(since=decided - 0.3))
     await recording.close()
     await asyncio.gather(microphone.aclose(), speaker.aclose())
     return {"silent_after_seconds": silent_after, "largest_steps": jumps}
@@ -278,17 +309,7 @@ sys.stdout.buffer.write((tone * 32767).astype('<i2').tobytes())
 
 async def cost() -> Seen:
     """What the callbacks cost, and how long opening and closing take."""
-    from rtc_audio.devices.port import Port
-
-    spent: dict[str, list[float]] = {}
-    plain = Port.on_block
-
-    def timed(self: Port, block: Pcm, at_seconds: float, flagged: bool, /) -> None:
-        began = time.thread_time_ns()
-        plain(self, block, at_seconds, flagged)
-        spent.setdefault(type(self).__name__, []).append((time.thread_time_ns() - began) / 1000)
-
-    Port.on_block = timed  # type: ignore[method-assign]  # measured from outside, so that nothing stands in the code
+    driver = AtTheDriver()
     microphone, speaker = Microphone("vmic"), Speaker("vspk")
     speaker.on_written = lambda pcm, at: None
     began = time.perf_counter()
@@ -302,8 +323,8 @@ async def cost() -> Seen:
     closing = time.perf_counter()
     await asyncio.gather(microphone.aclose(), speaker.aclose())
     return {
-        "callback_us": {name: float(np.median(times)) for name, times in spent.items()},
-        "callback_p99_us": {name: float(np.percentile(times, 99)) for name, times in spent.items()},
+        "callback_us": {name: float(np.median(times)) for name, times in driver.spent_us.items()},
+        "callback_p99_us": {name: float(np.percentile(times, 99)) for name, times in driver.spent_us.items()},
         "open_ms": [1000 * (opened - began), 1000 * (started - opened)],
         "close_ms": 1000 * (time.perf_counter() - closing),
     }

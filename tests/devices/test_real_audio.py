@@ -38,11 +38,11 @@ def test_what_is_played_is_not_heard_without_an_acoustic_path() -> None:
 
 
 def test_interruption_silences_the_device_within_60_ms_without_a_click() -> None:
-    """The median of five: the time is the sound server's as well, and the machine may pause."""
+    """The median of five: the time is the sound server's as well, and the machine may pause. Clicks are ours: none."""
     seen = run_scenario("interrupt")
     assert sorted(seen["silent_after_seconds"])[2] <= 0.060
     steepest = 0.5 * 2 * 3.1416 * 400 / 48000
-    assert sorted(seen["largest_steps"])[2] <= 1.5 * steepest
+    assert 0.9 * steepest <= max(seen["largest_steps"]) <= 1.5 * steepest
 
 
 def test_a_killed_server_is_noticed_and_the_sound_is_back_with_the_next_one() -> None:

@@ -34,11 +34,11 @@ def test_what_the_microphone_hears_is_answered_through_the_loudspeaker() -> None
 
 
 def test_interrupt_silences_the_loudspeaker_within_60_ms_without_a_click() -> None:
+    """The median of five: the time is the sound server's as well, and the machine may pause. Clicks are ours: none."""
     seen = run("interrupt")
-    assert sorted(seen["silent_after_seconds"])[1] <= 0.06
-    # a 440 Hz tone of 0.1 has steps of up to 0.006; a cut would be one of up to 0.1
-    # The median of three, because one recording in a loaded suite had a step of 0.18 whose cause is not known.
-    assert sorted(seen["largest_steps"])[1] < 0.02
+    assert sorted(seen["silent_after_seconds"])[2] <= 0.06
+    # A 440 Hz tone of 0.1 has steps of up to 0.006; a cut would be one of up to 0.1.
+    assert 0.004 < max(seen["largest_steps"]) < 0.009
 
 
 def test_a_sound_server_that_dies_and_comes_back_costs_the_call_nothing_but_sound() -> None:
