@@ -1,8 +1,15 @@
 """The command ``rtc-transport``: calls from a file, the embedded server, devices, ephemeral keys."""
 
+import sys
+from collections.abc import Sequence
 
-def main() -> None:
+
+def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command; ends in `SystemExit` with 0, 1 (failed), 2 (wrong usage) or 130 (interrupted)."""
-    from .app import app
+    try:
+        from .app import run_app
 
-    app(prog_name="rtc-transport")
+        code = run_app(sys.argv[1:] if arguments is None else arguments)
+    except KeyboardInterrupt:  # while it was still being imported
+        code = 130
+    sys.exit(code)

@@ -1,12 +1,17 @@
 """The options of the command line; what they do is imported when a command runs."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from . import running
+from .running import Failure, WrongUsage
+
+if TYPE_CHECKING:
+    from rtc_transport.session import SessionConfig
 
 app = typer.Typer(
     help="WebRTC calls to realtime voice models.",
@@ -16,9 +21,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Json = Annotated[
-    bool, typer.Option("--json", help="One JSON object on stdout; text for people goes to stderr.")
+# typer's releases take it from different places; all of them export this child of it.
+_TyperUsageError = cast("type[typer.BadParameter]", typer.BadParameter.__base__)
+
+Loopback = Annotated[
+    bool, typer.Option("--loopback", help="Call an embedded server, which parrots you: no key, no network.")
 ]
+Url = Annotated[str | None, typer.Option(help="Post the call to exactly this URL, not to OpenAI.")]
 Model = Annotated[
     str | None, typer.Option(help="The model to talk with; gpt-realtime if nothing names another.")
 ]
@@ -27,17 +36,34 @@ Instructions = Annotated[str | None, typer.Option(help="What the model is told t
 SessionFile = Annotated[
     Path | None, typer.Option("--session", metavar="FILE.json", help="The session's fields.")
 ]
+MaxDuration = Annotated[float | None, typer.Option(metavar="S", min=0.0, help="End after S seconds.")]
+Timeout = Annotated[float, typer.Option(metavar="S", min=0.1, help="Connect within S seconds.")]
+Events = Annotated[Path | None, typer.Option(metavar="FILE.jsonl", help="Log every event, both ways.")]
+Report = Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw the call.")]
 PlainHttp = Annotated[
     bool, typer.Option("--allow-plain-http", help="Let plain http leave this machine, key and all.")
+]
+Json = Annotated[
+    bool, typer.Option("--json", help="One JSON object on stdout; text for people goes to stderr.")
 ]
 
 NO_KEY = "no key: set OPENAI_API_KEY, or add --loopback to call an embedded server, which needs none"
 
 
-def wrong_usage(message: str) -> typer.Exit:
-    """Says in one line what is wrong; to be raised."""
-    running.print_error(message)
-    return typer.Exit(running.USAGE)
+def run_app(arguments: Sequence[str]) -> int:
+    """Runs the command that `arguments` name and returns the exit code; wrong usage is told like any failure."""
+    json_output = "--json" in arguments
+    try:
+        return int(app(list(arguments), prog_name="rtc-transport", standalone_mode=False) or running.DONE)
+    except WrongUsage as error:
+        failure = Failure(str(error))
+    except _TyperUsageError as error:
+        if not arguments:
+            error.show()  # the help
+            return running.USAGE
+        command = error.ctx.command_path if error.ctx is not None else "rtc-transport"
+        failure = Failure(f"{error.format_message().rstrip('.')}; see {command} --help")
+    return running.fail(failure, json_output=json_output, code=running.USAGE)
 
 
 def api_key() -> str | None:
@@ -46,11 +72,29 @@ def api_key() -> str | None:
 
 
 def check_whom(loopback: bool, url: str | None, key: str | None) -> None:
-    """That it is clear who is called; raises what `wrong_usage` makes."""
+    """That it is clear who is called; raises `WrongUsage`."""
     if loopback and url is not None:
-        raise wrong_usage("--loopback and --url exclude each other")
+        raise WrongUsage("--loopback and --url exclude each other")
     if not loopback and url is None and key is None:
-        raise wrong_usage(NO_KEY)
+        raise WrongUsage(NO_KEY)
+
+
+def check_files(**named: Path | None) -> None:
+    """That no two options, named by the keywords, mean one file; raises `WrongUsage`."""
+    from .files import same_file
+
+    if clash := same_file({f"--{option}": path for option, path in named.items()}):
+        raise WrongUsage(f"{clash} name the same file")
+
+
+def session_of(file: Path | None, voice: str | None, instructions: str | None) -> "SessionConfig":
+    """The session in the file with the options put over it; raises `WrongUsage`."""
+    from .files import read_session
+
+    try:
+        return read_session(file, voice=voice, instructions=instructions)
+    except ValueError as error:
+        raise WrongUsage(str(error)) from error
 
 
 @app.callback()
@@ -64,45 +108,34 @@ def call(
         Path, typer.Option(metavar="FILE", help="What is spoken into the call: any sound file.")
     ],
     output: Annotated[Path, typer.Option(metavar="FILE", help="The answer, as WAV.")],
-    loopback: Annotated[
-        bool, typer.Option("--loopback", help="Call an embedded server: no key, no network.")
-    ] = False,
-    url: Annotated[str | None, typer.Option(help="Post the call to exactly this URL, not to OpenAI.")] = None,
+    loopback: Loopback = False,
+    url: Url = None,
     model: Model = None,
     voice: Voice = None,
     instructions: Instructions = None,
     session: SessionFile = None,
-    max_duration: Annotated[
-        float | None, typer.Option(metavar="S", min=0.0, help="End after S seconds.")
-    ] = None,
+    max_duration: MaxDuration = None,
     linger: Annotated[float, typer.Option(metavar="S", min=0.0, help="Wait S seconds for an answer.")] = 10.0,
-    timeout: Annotated[float, typer.Option(metavar="S", min=0.1, help="Connect within S seconds.")] = 15.0,
-    events: Annotated[
-        Path | None, typer.Option(metavar="FILE.jsonl", help="Log every event, both ways.")
-    ] = None,
-    report: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw the call.")] = None,
+    timeout: Timeout = 15.0,
+    events: Events = None,
+    report: Report = None,
     allow_plain_http: PlainHttp = False,
     json: Json = False,
-) -> None:
+) -> int:
     """Speak a file into a call and write the answer to a file.
 
     The call ends when the file has been spoken and the answer has been played. The key comes from OPENAI_API_KEY.
     """
     from .call import CallOptions, run_call
-    from .files import read_session, same_file
 
     key = api_key()
     check_whom(loopback, url, key)
-    if clash := same_file({"--input": input, "--output": output, "--events": events, "--report": report}):
-        raise wrong_usage(f"{clash} name the same file")
-    try:
-        config = read_session(session, voice=voice, instructions=instructions)
-    except ValueError as error:
-        raise wrong_usage(str(error)) from error
+    check_files(input=input, output=output, events=events, report=report)
     options = CallOptions(
         input=input,
         output=output,
-        session=config,
+        linger_seconds=linger,
+        session=session_of(session, voice, instructions),
         model=model,
         url=url,
         loopback=loopback,
@@ -110,20 +143,16 @@ def call(
         allow_plain_http=allow_plain_http,
         timeout_seconds=timeout,
         max_seconds=max_duration,
-        linger_seconds=linger,
         events=events,
         report=report,
     )
-    raise typer.Exit(running.run(lambda: run_call(options, json_output=json), json_output=json))
+    return running.run(lambda: run_call(options, json_output=json), json_output=json)
 
 
 @app.command()
 def talk(
-    loopback: Annotated[
-        bool,
-        typer.Option("--loopback", help="Talk with an embedded server, which parrots you: a device test."),
-    ] = False,
-    url: Annotated[str | None, typer.Option(help="Post the call to exactly this URL, not to OpenAI.")] = None,
+    loopback: Loopback = False,
+    url: Url = None,
     input_device: Annotated[
         str | None, typer.Option(metavar="NAME", help="The microphone: (part of) its name, or its index.")
     ] = None,
@@ -144,35 +173,29 @@ def talk(
     voice: Voice = None,
     instructions: Instructions = None,
     session: SessionFile = None,
-    max_duration: Annotated[
-        float | None, typer.Option(metavar="S", min=0.0, help="End after S seconds.")
-    ] = None,
-    timeout: Annotated[float, typer.Option(metavar="S", min=0.1, help="Connect within S seconds.")] = 15.0,
-    events: Annotated[
-        Path | None, typer.Option(metavar="FILE.jsonl", help="Log every event, both ways.")
-    ] = None,
-    report: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw the call.")] = None,
+    max_duration: MaxDuration = None,
+    timeout: Timeout = 15.0,
+    events: Events = None,
+    report: Report = None,
     allow_plain_http: PlainHttp = False,
     json: Json = False,
-) -> None:
+) -> int:
     """Talk through the microphone and the loudspeaker.
 
     Keys: m mute, i interrupt, q quit, space with --push-to-talk. The key comes from OPENAI_API_KEY.
     """
-    from .files import read_session, same_file
     from .talk import TalkOptions, device_named, echo_named, run_talk
 
     key = api_key()
     check_whom(loopback, url, key)
-    if clash := same_file({"--record": record, "--events": events, "--report": report}):
-        raise wrong_usage(f"{clash} name the same file")
-    try:
-        config = read_session(session, voice=voice, instructions=instructions)
-        echo_mode = echo_named(echo)
-    except ValueError as error:
-        raise wrong_usage(str(error)) from error
+    check_files(record=record, events=events, report=report)
     options = TalkOptions(
-        session=config,
+        input_device=device_named(input_device),
+        output_device=device_named(output_device),
+        push_to_talk=push_to_talk,
+        echo=echo_named(echo),
+        record=record,
+        session=session_of(session, voice, instructions),
         model=model,
         url=url,
         loopback=loopback,
@@ -182,13 +205,8 @@ def talk(
         max_seconds=max_duration,
         events=events,
         report=report,
-        input_device=device_named(input_device),
-        output_device=device_named(output_device),
-        push_to_talk=push_to_talk,
-        echo=echo_mode,
-        record=record,
     )
-    raise typer.Exit(running.run(lambda: run_talk(options, json_output=json), json_output=json))
+    return running.run(lambda: run_talk(options, json_output=json), json_output=json)
 
 
 @app.command()
@@ -199,28 +217,27 @@ def serve(
     key: Annotated[
         list[str] | None, typer.Option(metavar="K", help="Accept only this key; repeatable.")
     ] = None,
-    json: Json = False,
-) -> None:
+    json: Annotated[
+        bool, typer.Option("--json", help="Every event as a line of JSON on stdout, the URL first.")
+    ] = False,
+) -> int:
     """Run the embedded realtime server until Ctrl-C.
 
     It speaks the realtime API over WebRTC: point any agent at the URL it prints. Without --key any key passes.
     """
     from .serve import run_server
 
-    raise typer.Exit(
-        running.run(
-            lambda: run_server(host=host, port=port, reply=reply, keys=key, json_output=json),
-            json_output=json,
-        )
+    return running.run(
+        lambda: run_server(host=host, port=port, reply=reply, keys=key, json_output=json), json_output=json
     )
 
 
 @app.command()
-def devices(json: Json = False) -> None:
+def devices(json: Json = False) -> int:
     """List the microphones and loudspeakers of this machine."""
     from .devices import show_devices
 
-    raise typer.Exit(running.run(lambda: show_devices(json_output=json), json_output=json))
+    return running.run(lambda: show_devices(json_output=json), json_output=json)
 
 
 @app.command()
@@ -236,32 +253,27 @@ def keys(
     base_url: Annotated[str | None, typer.Option(help="The service, if it is not OpenAI.")] = None,
     allow_plain_http: PlainHttp = False,
     json: Json = False,
-) -> None:
-    """Mint an ephemeral key from OPENAI_API_KEY; it is the only thing on stdout.
+) -> int:
+    """Mint an ephemeral key from OPENAI_API_KEY.
 
-    Whoever has it can make calls with the session it is bound to, until it expires.
+    The key is the only thing on stdout. Whoever has it can make calls with the session it is bound to, until it
+    expires.
     """
-    from .files import read_session
     from .keys import DEFAULT_MODEL, mint
 
     master = api_key()
     if master is None and base_url is None:
-        raise wrong_usage("no key: set OPENAI_API_KEY to the key that the ephemeral one is minted from")
-    try:
-        config = read_session(session, voice=voice, instructions=instructions)
-    except ValueError as error:
-        raise wrong_usage(str(error)) from error
+        raise WrongUsage("no key: set OPENAI_API_KEY to the key that the ephemeral one is minted from")
+    config = session_of(session, voice, instructions)
     fields = {**config.to_update(), "model": model or config.model or DEFAULT_MODEL}
-    raise typer.Exit(
-        running.run(
-            lambda: mint(
-                master,
-                fields,
-                expires_after_seconds=expires_after,
-                base_url=base_url,
-                allow_plain_http=allow_plain_http,
-                json_output=json,
-            ),
+    return running.run(
+        lambda: mint(
+            master,
+            fields,
+            expires_after_seconds=expires_after,
+            base_url=base_url,
+            allow_plain_http=allow_plain_http,
             json_output=json,
-        )
+        ),
+        json_output=json,
     )

@@ -12,10 +12,10 @@ from rtc_transport.webrtc import WebRTCTransport
 from . import running
 from .ending import EndOfCall, Reason
 from .files import check_report, open_events
-from .job import TICK_SECONDS, Job, Target, failure_of, finish
+from .job import TICK_SECONDS, Job, Target, finish
 from .record import CallRecord
-from .running import explain
-from .summary import Failure, Summary
+from .running import Failure, explain, failure_of
+from .summary import Summary
 from .views import Phase, View, make_view
 
 
@@ -42,7 +42,7 @@ async def run_call(options: CallOptions, *, json_output: bool = False) -> int:
         record = CallRecord(EndOfCall(options.linger_seconds, options.max_seconds), log)
         job = CallJob(options, source, sink, record)
         await job.run()
-    return await finish(job, json_output=json_output)
+        return await finish(job, files, json_output=json_output)
 
 
 class CallJob(Job[View]):

@@ -4,7 +4,7 @@ import json
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from rtc_transport.errors import ConfigError, TransportError
 from rtc_transport.events import to_wire
@@ -24,7 +24,7 @@ class OutputError(TransportError):
 
 
 def open_events(path: Path) -> EventLog:
-    """The event log; raises `OutputError`."""
+    """The event log; raises `OutputError`, and so says of its `failure` later."""
     try:
         return EventLog(path)
     except OSError as error:
@@ -72,15 +72,19 @@ def read_session(path: Path | None, *, voice: str | None, instructions: str | No
         raise ConfigError(f"{path}: {error}" if path is not None else str(error), error.field) from error
 
 
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number")
+
+
 def _read_object(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant)
     except OSError as error:
         raise ConfigError(f"{path}: {(error.strerror or str(error)).lower()}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8 text") from error
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: not JSON: {error}") from error
     if not isinstance(value, Mapping):
-        raise ConfigError(f"{path}: a session is a JSON object, this is {type(value).__name__}")
+        raise ConfigError(f"{path}: a session is a JSON object")
     return dict(value)

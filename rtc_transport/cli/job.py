@@ -4,22 +4,23 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 from urllib.parse import urlsplit
 
-from rtc_transport.errors import ConnectError, ConnectionLost
+from rtc_transport.errors import ConnectionLost
 from rtc_transport.events.transport import Disconnected, ErrorReport
-from rtc_transport.report import draw_call
+from rtc_transport.report import ReportError, draw_call
 from rtc_transport.session import SessionConfig
 from rtc_transport.trace import latencies
 from rtc_transport.webrtc import WebRTCTransport
 
 from . import running
+from .files import OutputError
 from .record import CallRecord
-from .running import EXPECTED, explain
-from .summary import Failure, Outcome, Summary
+from .running import EXPECTED, Failure, failure_of
+from .summary import Outcome, Summary
 
 TICK_SECONDS = 0.1
 EXIT_CODES: dict[Outcome, int] = {"failed": running.FAILED, "interrupted": running.INTERRUPTED}
@@ -114,8 +115,14 @@ class Job(ABC, Generic[ViewT]):
             if not lost.done():
                 lost.set_result(ConnectionLost(event.reason or "it was closed"))
 
+        def on_error(report: ErrorReport) -> None:
+            # How the connection ends is told at the end, and why it does not come about when connect() fails.
+            refused = report.source == "server" and transport.status == "connecting"
+            if report.source != "transport" and not refused:
+                view.note(f"{report.source}: {report.message}")
+
         transport.on("disconnected", on_disconnected)
-        transport.on("error", lambda report: self._tell(report, view))
+        transport.on("error", on_error)
         self.record.begin()
         await transport.connect(
             api_key="loopback" if target.loopback else target.key,
@@ -126,10 +133,6 @@ class Job(ABC, Generic[ViewT]):
         )
         self._call_id = transport.call_id
         return lost
-
-    def _tell(self, report: ErrorReport, view: ViewT) -> None:
-        if report.source != "transport":  # how the connection ends is told at the end
-            view.note(f"{report.source}: {report.message}")
 
     @property
     def connected(self) -> bool:
@@ -142,6 +145,9 @@ class Job(ABC, Generic[ViewT]):
 
     def _late_failure(self) -> Failure | None:
         """What went wrong without ending the call."""
+        log, path = self.record.log, self.target.events
+        if log is not None and log.failure is not None and path is not None:
+            return failure_of(OutputError(path, log.failure))
         if self.record.minutes.failure is not None:
             return Failure(f"the response failed: {self.record.minutes.failure}")
         return None
@@ -172,22 +178,24 @@ class Job(ABC, Generic[ViewT]):
         )
 
 
-async def finish(job: Job[Any], *, json_output: bool) -> int:
-    """Draws the picture if it was asked for, tells how the call was, and returns the exit code."""
+async def finish(job: Job[Any], files: AsyncExitStack, *, json_output: bool) -> int:
+    """Closes the files, draws the picture if it was asked for, tells how the call was, and returns the exit code."""
+    return await running.unhurried(_finish(job, files, json_output=json_output))
+
+
+async def _finish(job: Job[Any], files: AsyncExitStack, *, json_output: bool) -> int:
+    await files.aclose()
     summary, report = job.summary(), job.target.report
     if report is not None and summary.connect_seconds:
-        await asyncio.to_thread(draw_call, job.record.trace, report, *summary.titles())
+        try:
+            await asyncio.to_thread(draw_call, job.record.trace, report, *summary.titles())
+        except ReportError as error:
+            written = {purpose: path for purpose, path in summary.files.items() if purpose != "report"}
+            failure = summary.failure or failure_of(error)
+            summary = replace(summary, outcome="failed", failure=failure, files=written)
     summary.print(running.human())
     if json_output:
         running.print_json(summary.as_dict())
     if summary.failure is not None:
         running.print_error(summary.failure.message)
     return EXIT_CODES.get(summary.outcome, running.DONE)
-
-
-def failure_of(error: BaseException) -> Failure:
-    """The error as one line, with the stage, status and code of a failed connect."""
-    message = explain(error)
-    if isinstance(error, ConnectError):
-        return Failure(message, error.stage, error.status, error.code)
-    return Failure(message)

@@ -36,7 +36,7 @@ class CallRecord:
         self.ending = ending
         self.source_ended = False
         self.stats = CallStats()
-        self._log = log
+        self.log = log
         self._loop = asyncio.get_running_loop()
         self._began = self._loop.time()
 
@@ -53,7 +53,7 @@ class CallRecord:
     def heard_seconds(self) -> float:
         """How long the model has spoken."""
         spoken = turns(self.trace.events, self.seconds)
-        return sum(turn.end - turn.start for turn in spoken if turn.lane == "model")
+        return sum((turn.end - turn.start for turn in spoken if turn.lane == "model"), start=0.0)
 
     def listen(self, transport: WebRTCTransport) -> None:
         """Hears everything the transport tells from now on."""
@@ -83,8 +83,8 @@ class CallRecord:
 
     def _note(self, direction: Direction, event: Mapping[str, Any]) -> None:
         self.trace.add_event(TimedEvent(self.seconds, direction, event))
-        if self._log is not None:
-            self._log.write(self.seconds, direction, event)
+        if self.log is not None:
+            self.log.write(self.seconds, direction, event)
 
     def _on_server_event(self, event: EventModel) -> None:
         self._note("received", event.raw)

@@ -4,18 +4,59 @@ import asyncio
 import json
 import signal
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
 
 from rich.console import Console
 
 from rtc_audio.errors import AudioError
 from rtc_signaling.errors import SignalingError
-from rtc_transport.errors import TransportError
+from rtc_transport.errors import ConnectError, TransportError
+
+T = TypeVar("T")
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 EXPECTED = (TransportError, AudioError, SignalingError, OSError)
 """What can go wrong without a fault in this program: told in one line."""
+
+AS_OPTION = {"allow_plain_http=True": "--allow-plain-http"}
+"""What the library's hints call an argument, and the command line an option."""
+
+
+class WrongUsage(Exception):
+    """What the command line asks for cannot be; the text says why."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why the command failed: in one line, with stage, status and code of a failed connect."""
+
+    message: str
+    stage: str | None = None
+    status: int | None = None
+    code: str | None = None
+
+
+def failure_of(error: BaseException) -> Failure:
+    """What is told of an error."""
+    message = explain(error)
+    if isinstance(error, ConnectError):
+        return Failure(message, error.stage, error.status, error.code)
+    return Failure(message)
+
+
+def explain(error: BaseException) -> str:
+    """The error as one line."""
+    text = str(error)
+    if isinstance(error, OSError) and not isinstance(error, TransportError):
+        reason = (error.strerror or text).lower()
+        text = reason if error.filename is None else f"cannot open {error.filename}: {reason}"
+    elif isinstance(error, SignalingError) and error.hint:
+        text = f"{text}; {error.hint}"
+    for argument, option in AS_OPTION.items():
+        text = text.replace(argument, option)
+    return " ".join(text.split()) or type(error).__name__
 
 
 def human() -> Console:
@@ -33,27 +74,36 @@ def print_json(value: Mapping[str, Any]) -> None:
     print(json.dumps(value, ensure_ascii=False), flush=True)  # noqa: T201 - this is the command's output
 
 
-def explain(error: BaseException) -> str:
-    """The error as one line."""
-    if isinstance(error, OSError) and not isinstance(error, TransportError) and error.filename is not None:
-        return f"cannot open {error.filename}: {(error.strerror or str(error)).lower()}"
-    return " ".join(str(error).split()) or type(error).__name__
+def fail(failure: Failure, *, json_output: bool, code: int = FAILED) -> int:
+    """Tells of a command that came to nothing; returns the exit code."""
+    print_error(failure.message)
+    if json_output:
+        print_json({"outcome": "failed", "error": asdict(failure)})
+    return code
 
 
 def run(main: Callable[[], Coroutine[Any, Any, int]], *, json_output: bool = False) -> int:
     """Runs `main` to its exit code. Ctrl-C and SIGTERM cancel it once; it may finish its files and still answer."""
     try:
-        return asyncio.run(_interruptible(main))
+        return asyncio.run(_interruptible(main, json_output))
     except KeyboardInterrupt:  # where the loop cannot handle signals
         return INTERRUPTED
     except EXPECTED as error:
-        print_error(explain(error))
-        if json_output:
-            print_json({"outcome": "failed", "error": {"message": explain(error)}})
-        return FAILED
+        return fail(failure_of(error), json_output=json_output)
 
 
-async def _interruptible(main: Callable[[], Coroutine[Any, Any, int]]) -> int:
+async def unhurried(work: Coroutine[Any, Any, T]) -> T:
+    """Awaits what takes a bounded time and must be whole: Ctrl-C shows in the exit code, not in the work."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        if task.cancelled():
+            raise
+        return await task  # we are cancelled once
+
+
+async def _interruptible(main: Callable[[], Coroutine[Any, Any, int]], json_output: bool) -> int:
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     interrupted = False
 
@@ -65,14 +115,18 @@ async def _interruptible(main: Callable[[], Coroutine[Any, Any, int]]) -> int:
 
     handled = [number for number in (signal.SIGINT, signal.SIGTERM) if _handle(loop, number, interrupt)]
     try:
-        return await main()
+        code = await main()
     except asyncio.CancelledError:
-        if interrupted:
-            return INTERRUPTED
-        raise
+        if not interrupted:
+            raise
+        human().print("Interrupted.")
+        if json_output:
+            print_json({"outcome": "interrupted", "error": None})
+        return INTERRUPTED
     finally:
         for number in handled:
             loop.remove_signal_handler(number)
+    return INTERRUPTED if interrupted else code
 
 
 def _handle(loop: asyncio.AbstractEventLoop, number: signal.Signals, interrupt: Callable[[], None]) -> bool:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -10,6 +11,7 @@ from rich.console import Console
 from rtc_transport.server import LoggedEvent, RealtimeServer, ScriptError
 
 from . import running
+from .running import WrongUsage
 
 TOLD = {
     "call.opened": "connected",
@@ -34,25 +36,28 @@ async def run_server(
         if json_output:
             running.print_json(_as_dict(logged))
 
+    if not all(keys or ()):
+        raise WrongUsage("--key is empty")
     try:
         server = RealtimeServer(host=host, port=port, reply=reply, keys=keys or None, on_event=on_event)
     except ScriptError as error:
-        running.print_error(f"--reply: {error}")
-        return running.USAGE
+        choice = "" if Path(reply).suffix else "; it is parrot, tone or a script"
+        raise WrongUsage(f"--reply {error}{choice}") from error
     async with server:
         if json_output:
             running.print_json({"type": "listening", "url": server.url, "calls_url": server.calls_url})
-        _greet(console, server)
+        _greet(console, server, with_keys=bool(keys))
         with suppress(asyncio.CancelledError):
             await asyncio.Event().wait()
     console.print("closed", style="dim")
     return running.INTERRUPTED
 
 
-def _greet(console: Console, server: RealtimeServer) -> None:
+def _greet(console: Console, server: RealtimeServer, *, with_keys: bool) -> None:
     console.print(f"listening on {server.url}", style="bold", markup=False)
-    console.print("call it from another terminal, any key will do unless --key was given:", style="dim")
-    command = f"OPENAI_API_KEY=any rtc-transport call --url {server.calls_url} --input FILE --output FILE"
+    key, which = ("KEY", "one of its keys") if with_keys else ("any", "any key")
+    console.print(f"call it from another terminal, with {which}:", style="dim")
+    command = f"OPENAI_API_KEY={key} rtc-transport call --url {server.calls_url} --input FILE --output FILE"
     console.print(f"  {command}", markup=False, soft_wrap=True)
 
 

@@ -1,7 +1,7 @@
 """What a call was like, afterwards: a short text for people, one JSON object for machines."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from rich.console import Console
@@ -10,20 +10,11 @@ from rich.text import Text
 
 from .ending import Reason
 from .minutes import Line
+from .running import Failure
 
 Outcome = Reason | Literal["hung_up", "interrupted", "failed"]
 
 PACKETS = ("packets_sent", "packets_received", "packets_lost")
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why the call failed: in one line, with the stage of the connect where there is one."""
-
-    message: str
-    stage: str | None = None
-    status: int | None = None
-    code: str | None = None
 
 
 @dataclass(frozen=True)
@@ -68,7 +59,7 @@ class Summary:
             "transcript": [line.as_dict() for line in self.lines],
             "stats": dict(self.stats),
             "files": dict(self.files),
-            "error": None if self.failure is None else vars(self.failure),
+            "error": None if self.failure is None else asdict(self.failure),
         }
 
     def print(self, console: Console) -> None:

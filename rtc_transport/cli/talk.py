@@ -11,7 +11,7 @@ from rtc_audio.devices import Microphone, Speaker
 from rtc_audio.errors import NoDevice, PortAudioMissing
 from rtc_audio.levels import LevelMeter
 from rtc_transport.capture import EchoMode
-from rtc_transport.errors import ConfigError, TransportError
+from rtc_transport.errors import TransportError
 from rtc_transport.events import to_wire
 from rtc_transport.events.devices import DeviceReport
 from rtc_transport.events.transport import Audio, InputAudio
@@ -21,10 +21,11 @@ from rtc_transport.webrtc import WebRTCTransport
 from . import running
 from .ending import EndOfCall
 from .files import check_report, open_events
-from .job import TICK_SECONDS, Job, Target, failure_of, finish
+from .job import TICK_SECONDS, Job, Target, finish
 from .keyboard import Keyboard
 from .record import DEVICE_EVENTS, CallRecord
-from .summary import Failure, Outcome, Summary
+from .running import Failure, WrongUsage, failure_of
+from .summary import Outcome, Summary
 from .talk_views import Mood, TalkState, TalkView, make_talk_view
 
 WITHOUT_DEVICES = "; without devices: rtc-transport call --input FILE --output FILE"
@@ -55,12 +56,12 @@ def device_named(text: str | None) -> str | int | None:
 
 
 def echo_named(text: str) -> EchoMode:
-    """An echo mode by its name; raises ConfigError for others."""
+    """An echo mode by its name; raises WrongUsage for others."""
     mode: EchoMode
     for mode in get_args(EchoMode):
         if text == mode:
             return mode
-    raise ConfigError(f"--echo {text}: need one of {', '.join(get_args(EchoMode))}", "echo")
+    raise WrongUsage(f"--echo {text}: need one of {', '.join(get_args(EchoMode))}")
 
 
 def without_turn_detection(session: SessionConfig) -> SessionConfig:
@@ -80,10 +81,9 @@ async def run_talk(options: TalkOptions, *, json_output: bool = False) -> int:
             files.callback(log.close)
         job = TalkJob(options, CallRecord(EndOfCall(max_seconds=options.max_seconds), log))
         if options.push_to_talk and not job.keyboard.available:
-            running.print_error(NO_KEYS)
-            return running.USAGE
+            raise WrongUsage(NO_KEYS)
         await job.run()
-    return await finish(job, json_output=json_output)
+        return await finish(job, files, json_output=json_output)
 
 
 class TalkJob(Job[TalkView]):

@@ -54,7 +54,7 @@ def check_key(key: object, subject: str = "the API key is") -> str:
         raise KeyUnavailable(f"{subject} not plain ASCII", hint="copy the key again")
     if any(character <= " " or character == "\x7f" for character in key):
         raise KeyUnavailable(
-            f"{subject} a text with white space or control characters",
+            f"{subject} no key: it holds white space or control characters",
             hint="strip the line end if the key was read from a file",
         )
     return key

@@ -1,6 +1,7 @@
 """Whatever is wrong, a user sees one line that names the path or the stage, and exit code 1; nothing hangs or leaks."""
 
 import asyncio
+import json
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -81,10 +82,21 @@ def test_an_unwritable_file_is_known_before_the_call(
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a disk that is always full")
-def test_a_full_disk(capsys: pytest.CaptureFixture[str], speech: Path) -> None:
-    ended = run_command(capsys, "call", "--loopback", "--input", speech, "--output", "/dev/full")
+@pytest.mark.parametrize("option", ["--output", "--report", "--events"])
+def test_a_full_disk(capsys: pytest.CaptureFixture[str], speech: Path, option: str) -> None:
+    output = [] if option == "--output" else ["--output", speech.parent / "reply.wav"]
+    ended = run_command(
+        capsys,
+        *("call", "--loopback", "--input", speech, *output, option, "/dev/full"),
+        *("--max-duration", 0.5, "--json"),
+    )
     assert ended.code == 1
     assert ended.error == "cannot write /dev/full: no space left on device"
+    told = json.loads(ended.stdout)
+    assert (told["outcome"], told["error"]["message"]) == ("failed", ended.error)
+    if option != "--output":
+        assert told["stats"]["packets_sent"] > 0, "the call went on to its end"
+        read_wav(speech.parent / "reply.wav")
 
 
 # ---- the way to the service
@@ -104,6 +116,13 @@ async def test_a_wrong_url(capsys: pytest.CaptureFixture[str], speech: Path, url
     assert ended.code == 1
     assert ended.error.startswith("connect failed at stage signaling: ")
     assert not output.exists()
+
+
+async def test_plain_http_is_allowed_by_an_option(capsys: pytest.CaptureFixture[str], speech: Path) -> None:
+    ended, _ = await call(capsys, speech, "http://voice.example/v1/realtime/calls")
+    assert "--allow-plain-http" in ended.error
+    minted = await run_command_beside(capsys, "keys", "--base-url", "http://voice.example/v1")
+    assert (minted.code, "--allow-plain-http" in minted.error) == (1, True)
 
 
 async def test_a_refused_connection(capsys: pytest.CaptureFixture[str], speech: Path) -> None:
@@ -162,6 +181,7 @@ async def test_a_connect_that_cannot_be(
         ended, _ = await call(capsys, speech, server.calls_url, "--timeout", 2)
     assert ended.code == 1
     assert ended.error.startswith(tuple(f"connect failed at stage {name}: " for name in stage.split("|")))
+    assert len(ended.stderr.splitlines()) == 2, "connecting, and the error"
     if faults.reject_update:
         assert faults.reject_update in ended.error
     assert threading.active_count() <= threads + 6, "only the shared workers may have been added"

@@ -3,7 +3,8 @@ import io
 from rich.console import Console
 
 from rtc_transport.cli.minutes import Line
-from rtc_transport.cli.summary import Failure, Summary
+from rtc_transport.cli.running import Failure
+from rtc_transport.cli.summary import Summary
 from rtc_transport.cli.views import LiveView, Phase, PlainView, make_view
 
 STAGES = {"key": 0.001, "signaling": 0.412, "ice": 0.134, "dtls": 0.105, "channel": 0.104, "session": 0.121}

@@ -38,16 +38,16 @@ async def test_a_provider_is_asked_once_per_attempt() -> None:
 
 BAD: list[tuple[object, str]] = [
     ("", "the API key is empty"),
-    ("hunter2\n", "the API key is a text with white space or control characters"),
-    ("hunter2 x", "the API key is a text with white space or control characters"),
-    ("hunter2\x00", "the API key is a text with white space or control characters"),
-    ("hunter2\r\nX-Evil: 1", "the API key is a text with white space or control characters"),
+    ("hunter2\n", "the API key is no key: it holds white space or control characters"),
+    ("hunter2 x", "the API key is no key: it holds white space or control characters"),
+    ("hunter2\x00", "the API key is no key: it holds white space or control characters"),
+    ("hunter2\r\nX-Evil: 1", "the API key is no key: it holds white space or control characters"),
     ("hunter2…", "the API key is not plain ASCII"),
     (b"hunter2", "the API key is bytes, not a string"),
     (ClientSecret("", 1.0), "the API key is empty"),
     (lambda: None, "the key provider returned nothing"),
     (lambda: 7, "the key provider returned int, not a string"),
-    (lambda: "hunter2 ", "the key provider returned a text with white space or control characters"),
+    (lambda: "hunter2 ", "the key provider returned no key: it holds white space or control characters"),
 ]
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rtc_transport.cli.app import app
+from rtc_transport.cli import main
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SPEECH = ROOT / "rtc_transport" / "data" / "speech.wav"
@@ -38,7 +38,7 @@ def run_command(capsys: pytest.CaptureFixture[str], *arguments: object) -> Ended
     """Runs ``rtc-transport ARGUMENTS``; not inside an event loop."""
     capsys.readouterr()
     with pytest.raises(SystemExit) as caught:
-        app([str(argument) for argument in arguments], prog_name="rtc-transport")
+        main([str(argument) for argument in arguments])
     streams = capsys.readouterr()
     return Ended(int(caught.value.code or 0), streams.out, streams.err)
 
