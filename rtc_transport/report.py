@@ -5,7 +5,8 @@ Needs matplotlib (the extra ``plots``), which is imported on use.
 
 import importlib.util
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
@@ -60,13 +61,13 @@ def _draw(figure: "Figure", trace: CallTrace, title: str, subtitle: str) -> None
     figure.text(0.07, 0.903, subtitle, fontsize=10, color=FAINT)
     for axes in (user, model, delay):
         _plain(axes)
+    delay.set_xlim(0, end * 1.005)
     _draw_voice(user, trace.sent, "user")
     _draw_voice(model, trace.heard, "model")
     _draw_turns({"user": user, "model": model}, trace, end)
     _draw_marks(user, model, trace, end)
     _draw_latencies(user, model, trace)
     _draw_delays(delay, trace)
-    delay.set_xlim(0, end * 1.005)
     delay.xaxis.get_major_locator().set_params(nbins=16, steps=[1, 2, 5, 10])
     delay.set_xlabel("seconds since the connect began", color=INK)
 
@@ -91,43 +92,52 @@ def _draw_voice(axes: "Axes", peaks: Peaks, lane: Lane) -> None:
 
 def _draw_turns(lanes: dict[Lane, "Axes"], trace: CallTrace, end: float) -> None:
     words: dict[Lane, str] = {"user": "heard as speech", "model": "answer"}
+    labels: dict[Lane, list[_Label]] = {"user": [], "model": []}
     for turn in turns(trace.events, end):
         axes, colour = lanes[turn.lane], COLOURS[turn.lane]
         axes.axvspan(turn.start, turn.end, color=colour, alpha=0.1, linewidth=0)
         axes.plot(
             [turn.start, turn.end], [0.985, 0.985], transform=axes.get_xaxis_transform(), color=colour, lw=3
         )
-        text = f"{words[turn.lane]}, {turn.end - turn.start:.1f} s" + (", cut off" if turn.cut else "")
-        _label(axes, turn.start, 1.02, text, colour, va="bottom", indent=0)
+        length = f"{turn.end - turn.start:.1f} s"
+        text = f"{words[turn.lane]}, {length}" + (", cut off" if turn.cut else "")
+        labels[turn.lane].append(_Label(turn.start, (text, length), colour))
+    for lane, axes in lanes.items():
+        _write(axes, 1.02, labels[lane], va="bottom")
 
 
 def _draw_marks(user: "Axes", model: "Axes", trace: CallTrace, end: float) -> None:
+    mutes, marks, connected = [], [], False
     for start, stop in muted_spans(trace.events, end):
         user.axvspan(
             start, stop, facecolor="#f1f2f4", edgecolor="#c3c8d0", hatch="///", linewidth=0, zorder=1.5
         )
-        _label(user, start, 0.12, "muted", FAINT)
+        mutes.append(_Label(start, ("muted",), FAINT))
     for timed in trace.events:
-        if timed.type == "session.updated":
+        if timed.type == "session.updated" and not connected:
+            connected = True  # later ones change the session
             for axes in (user, model):
                 axes.axvline(timed.seconds, color=FAINT, linewidth=1, linestyle=(0, (2, 2)))
-            _label(model, timed.seconds, 0.12, "connected", FAINT)
+            marks.append(_Label(timed.seconds, ("connected",), FAINT))
         elif timed.type == "audio_interrupted":
             for axes in (user, model):
                 axes.axvline(timed.seconds, color=ALARM, linewidth=1.6)
-            _label(model, timed.seconds, 0.12, "interrupted", ALARM)
+            marks.append(_Label(timed.seconds, ("interrupted",), ALARM))
+    _write(user, 0.04, mutes, indent=4, background="white")
+    _write(model, 0.04, marks, indent=4, background="white")
 
 
 def _draw_latencies(user: "Axes", model: "Axes", trace: CallTrace) -> None:
     place = model.get_xaxis_transform()
     arrow = {"arrowstyle": "<|-|>", "color": INK, "linewidth": 1, "shrinkA": 0, "shrinkB": 0}
+    labels = []
     for spoken, answered in latencies(trace):
         ends = (answered, 0.72), (spoken, 0.72)
         model.annotate("", *ends, xycoords=place, textcoords=place, arrowprops=arrow)
-        text = f"{1000 * (answered - spoken):.0f} ms"
-        model.text((spoken + answered) / 2, 0.76, text, transform=place, ha="center", fontsize=9, color=INK)
+        labels.append(_Label((spoken + answered) / 2, (f"{1000 * (answered - spoken):.0f} ms",), INK))
         for axes in (user, model):
             axes.axvline(spoken, color=INK, linewidth=0.8, linestyle=(0, (1, 2)))
+    _write(model, 0.75, labels, ha="center")
 
 
 def _draw_delays(axes: "Axes", trace: CallTrace) -> None:
@@ -147,17 +157,45 @@ def _draw_delays(axes: "Axes", trace: CallTrace) -> None:
         )
 
 
-def _label(
-    axes: "Axes", seconds: float, height: float, text: str, colour: str, va: str = "top", indent: int = 4
+class _Label(NamedTuple):
+    """A text at a time: the first of its wordings for which there is room."""
+
+    seconds: float
+    wordings: tuple[str, ...]
+    colour: str
+
+
+def _write(
+    axes: "Axes",
+    height: float,
+    labels: Sequence[_Label],
+    *,
+    ha: Literal["left", "center"] = "left",
+    va: Literal["bottom", "baseline"] = "baseline",
+    indent: float = 0,
+    background: str = "none",
 ) -> None:
-    axes.annotate(
-        text,
-        (seconds, height),
-        xycoords=axes.get_xaxis_transform(),
-        xytext=(indent, 2 if va == "bottom" else 0),
-        textcoords="offset points",
-        va=va,
-        fontsize=8.5,
-        color=colour,
-        annotation_clip=False,
-    )
+    """Writes labels in their order on one height, none into another or over the edge; some may find no room."""
+    left, right = axes.figure.bbox.x0, axes.figure.bbox.x1
+    starts = [axes.transData.transform((label.seconds, 0))[0] for label in labels]
+    for label, following in zip(labels, [*starts, right][1:], strict=True):
+        for text in label.wordings:
+            note = axes.annotate(
+                text,
+                (label.seconds, height),
+                xycoords=axes.get_xaxis_transform(),
+                xytext=(indent, 2 if va == "bottom" else 0),
+                textcoords="offset points",
+                ha=ha,
+                va=va,
+                fontsize=8.5,
+                color=label.colour,
+                annotation_clip=False,
+                bbox={"facecolor": background, "edgecolor": "none", "alpha": 0.8, "pad": 1},
+            )
+            box = note.get_window_extent()
+            room = following - (box.width / 2 if ha == "center" and following < right else 0)
+            if left <= box.x0 and box.x1 + box.height / 2 <= room:
+                left = box.x1 + box.height / 2
+                break
+            note.remove()

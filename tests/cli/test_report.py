@@ -51,6 +51,60 @@ def test_the_picture_is_a_png_that_shows_both_voices(tmp_path: Path) -> None:
     assert blueness(drawn) > 10 * max(1, blueness(empty))
 
 
+def trace_of_a_conversation(exchanges: int) -> CallTrace:
+    trace, random, at = CallTrace(), np.random.default_rng(exchanges), 0.7
+    trace.add_event(TimedEvent(at, "received", {"type": "session.updated"}))
+    for i in range(exchanges):
+        said, answered = random.uniform(0.3, 3.0, 2)
+        trace.sent.add(random.uniform(-0.4, 0.4, int(24_000 * said)).astype(np.float32), 24_000, at)
+        trace.heard.add(
+            random.uniform(-0.4, 0.4, int(24_000 * answered)).astype(np.float32), 24_000, at + said + 0.7
+        )
+        for offset, type_ in [
+            (0.1, "input_audio_buffer.speech_started"),
+            (said + 0.5, "input_audio_buffer.speech_stopped"),
+            (said + 0.6, "output_audio_buffer.started"),
+            *([(said + answered, "audio_interrupted")] if i % 2 else []),
+            (said + answered + 0.7, f"output_audio_buffer.{'cleared' if i % 2 else 'stopped'}"),
+        ]:
+            trace.add_event(TimedEvent(at + offset, "received", {"type": type_}))
+        for offset, muted in ((0.8, True), (1.3, False)):
+            timed = TimedEvent(
+                at + said + answered + offset, "transport", {"type": "mute_change", "muted": muted}
+            )
+            trace.add_event(timed)
+        at += said + answered + 0.8
+    trace.add_event(TimedEvent(at, "received", {"type": "session.updated"}))
+    return trace
+
+
+@pytest.mark.parametrize("exchanges", [1, 6, 15, 40])
+def test_no_label_runs_into_another_or_over_the_edge(monkeypatch: pytest.MonkeyPatch, exchanges: int) -> None:
+    from matplotlib.figure import Figure
+    from matplotlib.text import Text
+
+    figures: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
+    draw_call(trace_of_a_conversation(exchanges), "call.png", "Call", "3 s")
+    (figure,) = figures
+    texts = [
+        text
+        for axes in figure.axes
+        for text in axes.get_children()
+        if isinstance(text, Text) and text.get_text()
+    ]
+    boxes = [text.get_window_extent() for text in texts]
+    for i, box in enumerate(boxes):
+        assert figure.bbox.x0 <= box.x0, texts[i]
+        assert box.x1 <= figure.bbox.x1, texts[i]
+        assert not [texts[j] for j in range(i) if boxes[j].overlaps(box)], texts[i]
+    words = [text.get_text() for text in texts]
+    assert len(words) > exchanges / 3
+    assert words.count("connected") <= 1, "a change of the session is no connect"
+    if exchanges == 1:
+        assert any(word.startswith("heard as speech, ") for word in words)
+
+
 def test_an_unwritable_picture_names_the_path(tmp_path: Path) -> None:
     with pytest.raises(ReportError, match=r"cannot write .*nowhere/call.png: no such file or directory"):
         draw_call(CallTrace(), tmp_path / "nowhere" / "call.png")
