@@ -23,6 +23,7 @@ Delays = list[float | None]  # seconds for each packet; None: lost
 RTP_CLOCK_HZ = 48000
 PACKET_SECONDS = 0.020
 CODEC_SECONDS = 0.0265  # 20 ms framing and 6.5 ms look-ahead
+TAIL_SECONDS, FADE = 0.5, 480
 FIRST_SEQUENCE, FIRST_TIMESTAMP = 65400, 2**32 - 9600  # both wrap within the first seconds
 SHIPPED = Path(__file__).parent.parent / "rtc_transport" / "data" / "speech.wav"
 SENTENCES = (
@@ -31,7 +32,7 @@ SENTENCES = (
         "Good morning. I would like to book a table for four people, on Friday evening at half past seven.",
     ),
     (
-        "en-gb+f3",
+        "en-us+f3",
         "Certainly. Would you prefer to sit by the window, or somewhere in the quieter part of the room?",
     ),
     (
@@ -45,16 +46,27 @@ SENTENCES = (
 )
 
 
-def speech(seconds: float) -> Mono:
-    """Several voices at 48 kHz, one second of silence in front: from espeak-ng, else the shipped file repeated."""
-    spoken = (
-        [_say(voice, text) for voice, text in SENTENCES] if shutil.which("espeak-ng") else [_read(SHIPPED)]
-    )
+def speech(seconds: float, sentences: Sequence[tuple[str, str]] = SENTENCES) -> Mono:
+    """Several voices at 48 kHz: from espeak-ng, else the shipped file repeated.
+
+    One second of silence in front; half a second behind, so that no playout loses its last words to the end of the
+    recording: PESQ would take a delay for damage.
+    """
+    spoken = [_say(voice, text) for voice, text in sentences] if has_voices() else [_read(SHIPPED)]
     pause = np.zeros(RTP_CLOCK_HZ * 3 // 10, np.float32)
     parts = [np.zeros(RTP_CLOCK_HZ, np.float32)]
     while sum(map(len, parts)) < seconds * RTP_CLOCK_HZ:
         parts += [spoken[len(parts) // 2 % len(spoken)], pause]
-    return np.concatenate(parts)[: round(seconds * RTP_CLOCK_HZ)]
+    pcm = np.concatenate(parts)[: round(seconds * RTP_CLOCK_HZ)]
+    end = len(pcm) - round(TAIL_SECONDS * RTP_CLOCK_HZ)
+    pcm[end - FADE : end] *= np.linspace(1, 0, FADE, dtype=np.float32)
+    pcm[end:] = 0
+    return pcm
+
+
+def has_voices() -> bool:
+    """Whether espeak-ng is here; PESQ figures of other speech are others."""
+    return shutil.which("espeak-ng") is not None
 
 
 def _say(voice: str, text: str) -> Mono:
@@ -122,6 +134,12 @@ def skewed(count: int, ppm: float) -> Delays:
     return [-i * PACKET_SECONDS * ppm * 1e-6 for i in range(count)]
 
 
+def pausing(count: int, *, seconds: float = 2.0, every: float = 10.0) -> Delays:
+    """The sender sends nothing for the last `seconds` of every `every` seconds."""
+    speaking = every - seconds
+    return [0.0 if i * PACKET_SECONDS % every < speaking else None for i in range(count)]
+
+
 # ---- playing
 
 
@@ -141,15 +159,19 @@ class Heard:
     pcm: Mono
     rate_hz: int
     delay_ms: NDArray[np.float64]
-    """Mouth to ear at each pull, without sound cards and the network's own delay."""
+    """Mouth to ear at each pull, without sound cards and the network's own delay; NaN where it is not known."""
     microseconds: float
     """CPU time of insert and pull for each pull."""
+    last: tuple[float, int] = (0.0, 0)
+    """When the last packet came, and its number."""
+    until: float = 0.0
+    """When the next pull would be."""
 
     def median_ms(self) -> float:
-        return float(np.median(self.delay_ms[100:]))
+        return float(np.nanmedian(self.delay_ms[100:]))
 
     def last_second_ms(self) -> float:
-        return float(np.median(self.delay_ms[-100:]))
+        return float(np.nanmedian(self.delay_ms[-100:]))
 
 
 def play(
@@ -160,15 +182,18 @@ def play(
     seed: int,
     *,
     sender_ppm: float = 0,
+    paused: bool = False,
 ) -> Heard:
     """Runs packets through an engine: 10 ms pulls of random phase, up to 2 ms of host jitter, 0.3 % of 2 to 8 ms.
 
-    `sender_ppm` is by how much the clock of the media time is fast; the delays have to say so, too.
+    `sender_ppm` is by how much the clock of the media time is fast; the delays have to say so, too. `paused`: packets
+    without a delay were not lost but never sent, and took no number.
     """
     rng = random.Random(seed)
     arrivals = sorted(
         (i * PACKET_SECONDS + delay + _host(rng), i) for i, delay in enumerate(delays) if delay is not None
     )
+    numbers = np.cumsum([delay is not None or not paused for delay in delays]) - 1
     phase, block = rng.random() * 0.01, rate_hz // 100
     heard, delay_ms, at = [], [], 0
     started = time.thread_time()
@@ -176,14 +201,16 @@ def play(
         now = phase + pull * 0.01
         while at < len(arrivals) and arrivals[at][0] <= now:
             arrived, i = arrivals[at]
-            sequence, timestamp = FIRST_SEQUENCE + i & 0xFFFF, FIRST_TIMESTAMP + i * 960 & 0xFFFFFFFF
+            sequence = FIRST_SEQUENCE + int(numbers[i]) & 0xFFFF
+            timestamp = FIRST_TIMESTAMP + i * 960 & 0xFFFFFFFF
             engine.insert(sequence, timestamp, packets[i], arrived)
             at += 1
         spoken = (engine.media_seconds - FIRST_TIMESTAMP / RTP_CLOCK_HZ) * (1 - sender_ppm * 1e-6)
         delay_ms.append((now - spoken + CODEC_SECONDS) * 1e3)
         heard.append(engine.pull(block, now))
     cost = (time.thread_time() - started) / (2 * len(packets)) * 1e6
-    return Heard(np.concatenate(heard), rate_hz, np.array(delay_ms), cost)
+    until = phase + 2 * len(packets) * 0.01
+    return Heard(np.concatenate(heard), rate_hz, np.array(delay_ms), cost, arrivals[-1], until)
 
 
 def _host(rng: random.Random) -> float:
