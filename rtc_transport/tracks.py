@@ -92,9 +92,9 @@ class OpusSettings:
 class OutgoingTrack(MediaStreamTrack):
     """Reads PCM, encodes it and hands packets to aiortc at their time; passes on packets that `packets` has instead.
 
-    RTP time follows the monotonic clock: after a stall of the event loop it skips to now, at most two packets back
-    to back, and `on_skip(samples)` is told what was left out. `on_error` is told of faults of `read` and of the
-    encoder, once until a frame succeeds again.
+    RTP time follows the monotonic clock. What a short stall of the event loop delayed is sent afterwards, at most two
+    packets back to back; a long one is skipped, and `on_skip(samples)` is told what was left out. `on_error` is told of
+    faults of `read` and of the encoder, once until a frame succeeds again.
     """
 
     kind = "audio"

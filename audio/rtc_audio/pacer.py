@@ -1,7 +1,7 @@
 """Pacing on absolute deadlines, so that the time of the sound equals wall time however late a timer fires.
 
-After a stall at most two periods come back to back; the rest of the stall is skipped and counted, never sent in
-a burst.
+A short stall is caught up, a long one is skipped and counted; neither is made good in a burst: at most two periods
+come back to back.
 """
 
 import asyncio
@@ -13,9 +13,16 @@ from .ports import Pcm, Pull
 
 _log = logging.getLogger("rtc_audio.pacer")
 
+# Jitter buffers take this as jitter, while a hole loses a syllable. A full garbage collection of a large process stands
+# still for about 0.1 s.
+CATCH_UP_SECONDS = 0.15
+
 
 class Pacer:
-    """Deadlines at `origin + k * period_seconds`; the first call of `next` sets the origin to its `now`."""
+    """Deadlines at `origin + k * period_seconds`; the first call of `next` sets the origin to its `now`.
+
+    Up to `CATCH_UP_SECONDS` of lateness is caught up, two periods in the time of one; what is later skips to now.
+    """
 
     def __init__(self, period_seconds: float) -> None:
         if not (period_seconds > 0 and math.isfinite(period_seconds)):
@@ -23,6 +30,7 @@ class Pacer:
         self.period_seconds = period_seconds
         self._origin = 0.0
         self._index: int | None = None  # of the period last handed out
+        self._starts = (-math.inf, -math.inf)  # of the last two periods
 
     def next(self, now: float) -> tuple[float, int]:
         """`(wait_seconds, skipped_periods)` of the next period.
@@ -32,14 +40,16 @@ class Pacer:
         """
         if self._index is None:
             self._origin, self._index = now, 0
-            return 0.0, 0
-        self._index += 1
-        late = now - self._deadline()
-        if late <= 0:
-            return -late, 0
-        skipped = int(late / self.period_seconds)
-        self._index += skipped
-        return 0.0, skipped
+        else:
+            self._index += 1
+        late, skipped = now - self._deadline(), 0
+        if late > CATCH_UP_SECONDS:
+            skipped = int(late / self.period_seconds)
+            self._index += skipped
+        before, last = self._starts
+        start = max(now, self._deadline(), before + self.period_seconds)
+        self._starts = (last, start)
+        return start - now, skipped
 
     def _deadline(self) -> float:
         # A product instead of a running sum: rounding cannot add up over a long call.
@@ -49,7 +59,7 @@ class Pacer:
 class PacedPull:
     """Pulls blocks of `block_frames` from a `pull` at `rate_hz` in real time and hands them to `deliver`.
 
-    Owns one task. A stall of the loop is skipped (`skipped_frames`), not pulled in a burst. A `pull` or `deliver`
+    Owns one task. A long stall of the loop is skipped (`skipped_frames`), not pulled in a burst. A `pull` or `deliver`
     that raises loses its block, is counted in `faults` and logged once; the clock runs on.
     """
 

@@ -128,13 +128,32 @@ def test_a_reader_that_was_late_loses_the_oldest_and_goes_on_without_delay() -> 
     run_with_cards(scenario)
 
 
-def test_a_short_stall_is_left_out_at_once_without_a_click() -> None:
+def test_a_stall_of_the_reader_that_is_caught_up_loses_nothing() -> None:
+    async def scenario(cards: FakeCards) -> None:
+        microphone = Microphone(hub=cards.hub)
+        await microphone.start()
+        await read_for(microphone, 1.0)
+        await asyncio.sleep(0.14)
+        reads = []
+        for _ in range(6):  # two in the time of one, as a pacer does
+            reads += [microphone.read(960)[:, 0], microphone.read(960)[:, 0]]
+            await asyncio.sleep(READ_SECONDS)
+        reads += await read_for(microphone, 1.0, start=0.0)
+        assert all(len(read) == 960 for read in reads)
+        assert np.abs(np.diff(np.concatenate(reads))).max() < 0.02
+        assert microphone.dropped_seconds == 0
+        await microphone.aclose()
+
+    run_with_cards(scenario)
+
+
+def test_a_stall_of_the_reader_that_stays_is_left_out_without_a_click() -> None:
     async def scenario(cards: FakeCards) -> None:
         microphone = Microphone(hub=cards.hub)
         await microphone.start()
         await read_for(microphone, 1.0)
         await asyncio.sleep(0.12)
-        reads = await read_for(microphone, 0.5)
+        reads = await read_for(microphone, 0.6)
         assert all(len(read) == 960 for read in reads)
         assert np.abs(np.diff(np.concatenate(reads))).max() < 0.05
         assert 0.08 < microphone.dropped_seconds < 0.14

@@ -36,12 +36,18 @@ def test_after_a_stall_two_at_once_then_in_time() -> None:
     assert after == [(0.0, 24), (0.013, 0), (0.02, 0), (0.02, 0)]
 
 
-def test_a_small_delay_is_caught_up_without_skipping() -> None:
-    pacer = Pacer(0.020)
-    assert pacer.next(5.0) == (0.0, 0)
-    assert pacer.next(5.035) == (0.0, 0)
-    wait, skipped = pacer.next(5.035)
-    assert (round(wait, 6), skipped) == (0.005, 0)
+def test_a_short_stall_is_caught_up_two_in_the_time_of_one() -> None:
+    """A stall of 130 ms: nothing is skipped, never more than two at once, and soon all is in time again."""
+    pacer, now, starts = Pacer(0.020), 0.0, []
+    for period in range(25):
+        now += 0.130 if period == 5 else 0.0
+        wait, skipped = pacer.next(now)
+        assert skipped == 0
+        now += wait
+        starts.append(round(1000 * now))
+    assert starts[:5] == [0, 20, 40, 60, 80]
+    assert starts[5:15] == [210, 210, 230, 230, 250, 250, 270, 270, 290, 290]
+    assert starts[-3:] == [440, 460, 480]
 
 
 def test_time_passed_equals_periods_after_any_stalls() -> None:

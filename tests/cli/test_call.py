@@ -40,15 +40,10 @@ def test_the_demo(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     reply, report, log = tmp_path / "reply.wav", tmp_path / "call.png", tmp_path / "call.jsonl"
     files = ("--output", reply, "--report", report, "--events", log)
     said, rate_hz = read_wav(SPEECH)
-    # The best of three: inside the whole suite one call scored 0.79, alone none did; the cause is not known. A hole in
-    # the middle of the reply, as a loop that stands still makes it, would shift all that follows.
-    for _ in range(3):
-        ended = run_command(capsys, "call", "--loopback", "--input", SPEECH, *files, "--json")
-        assert ended.code == 0
-        heard, reply_rate_hz = read_wav(reply)
-        score, start = best_match(envelope(said, rate_hz), loudness := envelope(heard, reply_rate_hz))
-        if score >= 0.9:
-            break
+    ended = run_command(capsys, "call", "--loopback", "--input", SPEECH, *files, "--json")
+    assert ended.code == 0
+    heard, reply_rate_hz = read_wav(reply)
+    score, start = best_match(envelope(said, rate_hz), loudness := envelope(heard, reply_rate_hz))
     assert score >= 0.9
     spoken = loudness[start : start + len(said) * 100 // rate_hz]
     assert np.abs(heard).max() < 0.99, "clipped"

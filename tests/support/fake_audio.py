@@ -121,7 +121,8 @@ class FakeStream:
         self.frames = 0
         self._cards, self._port = cards, port
         self._loop = asyncio.get_running_loop()
-        self._at = self._loop.time() + delay
+        self.at = self._loop.time() + delay
+        """When the next block is due."""
         self._timer: asyncio.TimerHandle | None = None
         self._schedule()
 
@@ -138,15 +139,16 @@ class FakeStream:
             self._port.on_finished()
 
     def _schedule(self) -> None:
-        self._at += self.request.format.block_seconds / (1 + self.ppm * 1e-6)
-        self._timer = self._loop.call_at(self._at, self._tick)
+        self.at += self.request.format.block_seconds / (1 + self.ppm * 1e-6)
+        self._timer = self._loop.call_at(self.at, self._cards.tick, self.at)
 
-    def _tick(self) -> None:
+    def tick(self) -> None:
+        """The device's next block, at its time."""
+        now = self.at
         self._schedule()
         if self.paused:
             return
         frames, channels = self.request.format.block_frames, self.request.format.channels
-        now = self._loop.time()
         if self.request.direction == "input":
             block = np.zeros((frames, channels), np.float32)
             if not self.silent:
@@ -220,6 +222,14 @@ class FakeCards:
         return stream
 
     # ---- what happens to them
+
+    def tick(self, at: float) -> None:
+        """All blocks that are due, in the order of their times: drivers do not wait for a loop that stands still."""
+        now = max(
+            at, asyncio.get_running_loop().time()
+        )  # timers fire early by less than the clock's resolution
+        while due := [stream for stream in self.open_streams if stream.active and stream.at <= now]:
+            min(due, key=lambda stream: stream.at).tick()
 
     @property
     def open_streams(self) -> list[FakeStream]:

@@ -20,6 +20,7 @@ CALM_SECONDS = 0.002  # what time stamps jitter by; less is no drift
 WINDOW_SECONDS = 2.0
 PIECE_FRAMES = 480  # in which the line moves by no more than half a sample
 JUMP_SECONDS = 0.04  # off by more, drift is not what did it
+PATIENCE_SECONDS = 0.4  # longer than a reader that stood still needs to catch up
 MAX_BLOCK_AGE_SECONDS = 0.5  # older at their arrival, blocks have stood in a queue and their age says nothing
 
 
@@ -81,7 +82,8 @@ class CaptureReader:
 
     What a read leaves must be as old as blocks are when they come, and `KEEP_SECONDS` older, or the next one would run
     short. Where one did, nothing is given until there is enough, and so much more is kept from then on. Drift is met by
-    reading up to 0.1 % faster or slower; far too much is left out. Without drift the samples come out as they are.
+    reading up to 0.1 % faster or slower; far too much is left out if it stays. Without drift the samples come out as
+    they are.
     """
 
     def __init__(self, capture: Capture) -> None:
@@ -97,6 +99,7 @@ class CaptureReader:
         self._ratio = 1.0
         self._block_age = 0.0  # what `Capture.oldest_seconds` was in the last window
         self._left_age: float | None = None  # of the frame after a read, at the least in this window
+        self._behind_since: float | None = None
         self._window_end = 0.0
         self.dropped_frames = 0
         """Frames that were recorded and left out, because they were not read in time."""
@@ -133,7 +136,11 @@ class CaptureReader:
             return np.empty(0, np.float32)
         out = self._draw(n)
         self._follow(now)
-        if now - self.next_seconds > self._wanted_age + JUMP_SECONDS:
+        if now - self.next_seconds <= self._wanted_age + JUMP_SECONDS:
+            self._behind_since = None
+        elif self._behind_since is None:
+            self._behind_since = now
+        elif now - self._behind_since >= PATIENCE_SECONDS:
             self._jump(now, out)
         return out
 
@@ -189,7 +196,8 @@ class CaptureReader:
             self._position += int(excess)
 
     def _restart(self, *, keep_backlog: bool = False) -> None:
-        self._primed, self._late, self._ratio, self._left_age = False, False, 1.0, None
+        self._primed, self._late, self._ratio = False, False, 1.0
+        self._left_age = self._behind_since = None
         if not keep_backlog:
             self._position = float(self._line.written)
 
@@ -210,6 +218,7 @@ class CaptureReader:
 
     def _jump(self, now: float, out: NDArray[np.float32]) -> None:
         """Leave out what is too much: the end of `out` is cross-faded into what follows."""
+        self._behind_since = None
         target = self._place(now - self._wanted_age)
         fade = self._fade[: len(out)]
         self.dropped_frames += int(target - self._position)

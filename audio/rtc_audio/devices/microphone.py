@@ -43,7 +43,7 @@ class Microphone:
         latency: Latency = "low",
         reopen: bool = True,
         on_event: OnEvent | None = None,
-        backlog_seconds: float = 0.2,
+        backlog_seconds: float = 0.4,
         open_timeout_seconds: float = OPEN_SECONDS,
         hub: DeviceHub | None = None,
     ) -> None:
