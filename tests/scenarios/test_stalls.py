@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -16,17 +15,11 @@ from support.wire_client import envelope, likeness
 RATE_HZ = 24000
 
 
-def standing_still(seconds: float, every_seconds: float) -> Callable[[], None]:
-    """Blocks the loop again and again, as garbage collection or a careless application does; call it to end that."""
-    loop = asyncio.get_running_loop()
-
-    def block() -> None:
-        nonlocal timer
-        time.sleep(seconds)
-        timer = loop.call_later(every_seconds, block)
-
-    timer = loop.call_later(every_seconds, block)
-    return lambda: timer.cancel()
+async def stand_still(seconds: float, every_seconds: float) -> None:
+    """Blocks the loop again and again, as garbage collection or a careless application does."""
+    while True:
+        await asyncio.sleep(every_seconds)
+        time.sleep(seconds)  # noqa: ASYNC251 - that is the point
 
 
 @pytest.mark.timeout(40)
@@ -37,9 +30,9 @@ async def test_stalls_of_a_tenth_of_a_second_cost_no_word_in_either_direction(
     heard: list[NDArray[np.float32]] = []
     sink = CallbackSink(heard.append, RATE_HZ, delay="none")
     async with connected(realtime_server, source=FileSource(SPEECH), sink=sink) as transport:
-        stop = standing_still(0.1, 0.23)
+        stalls = asyncio.create_task(stand_still(0.1, 0.23))
         await transport.wait_for("output_audio_buffer.stopped", timeout=30)
-        stop()
+        stalls.cancel()
     said, rate_hz = read_wav(SPEECH)
     spoken = envelope(said.astype(np.float32), rate_hz)
     assert likeness(spoken, envelope(np.concatenate(heard)[:, 0], RATE_HZ)) > 0.95
