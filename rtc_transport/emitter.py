@@ -1,23 +1,23 @@
 """A typed, ordered event emitter whose handlers cannot hurt each other or the caller.
 
 Rules: handlers run in the order they were added; a list is copied before it is walked, so that handlers may add and
-remove handlers; an exception goes to `on_fault` and the next handler runs. A coroutine function gets a queue and one
-task of its own, so its calls run one after the other and never hold up anybody else; the queue is bounded and drops
-its oldest call. Everything runs on the event loop's thread.
+remove handlers; an exception goes to `on_fault` and the next handler runs. A handler that gives a coroutine gets a
+queue and one task of its own, so its calls run one after the other and never hold up anybody else; the queue is bounded
+and drops its oldest call. Everything runs on the event loop's thread.
 """
 
 import asyncio
 import inspect
 import logging
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Collection, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any, Self, overload
 
 logger = logging.getLogger("rtc_transport.emitter")
 
 Handler = Callable[[Any], Any]
-"""Called with the event's payload; a coroutine function is awaited in a task of its own."""
+"""Called with the event's payload; if it gives a coroutine, that is awaited in a task of its own."""
 
 HANDLER_QUEUE = 256
 ITERATOR_QUEUE = 1000
@@ -136,18 +136,18 @@ class Emitter:
         if not registrations:
             del self._registrations[event]
         if registration.worker is not None and not registration.once:
-            registration.worker.calls.clear()
+            registration.worker.clear()
 
     def _call(self, event: str, registration: "_Registration", payload: Any) -> None:
-        if registration.is_async:
-            if registration.worker is None or registration.worker.task.done():
-                registration.worker = _Worker(self, event, registration.handler)
-            registration.worker.put(payload)
-            return
         try:
-            registration.handler(payload)
+            result = registration.handler(payload)
         except Exception as error:  # noqa: BLE001 - user code: reported, and the others still run
             self._fault(event, error)
+            return
+        if inspect.iscoroutine(result):
+            if registration.worker is None or registration.worker.task.done():
+                registration.worker = _Worker(self, event)
+            registration.worker.put(result)
 
     def _fault(self, event: str, error: Exception) -> None:
         logger.warning("a handler of %r raised", event, exc_info=error)
@@ -162,36 +162,37 @@ class _Registration:
     removed: bool = False
     worker: "_Worker | None" = None
 
-    @property
-    def is_async(self) -> bool:
-        handler = self.handler
-        return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(
-            getattr(handler, "__call__", None)  # noqa: B004 - an object whose __call__ is a coroutine function
-        )
-
 
 class _Worker:
     """Runs the calls of one asynchronous handler in order; lives as long as there are calls."""
 
-    def __init__(self, emitter: Emitter, event: str, handler: Handler) -> None:
-        self._emitter, self._event, self._handler = emitter, event, handler
-        self.calls: deque[Any] = deque()
+    def __init__(self, emitter: Emitter, event: str) -> None:
+        self._emitter, self._event = emitter, event
+        self._calls: deque[Coroutine[Any, Any, Any]] = deque()
         self.task = asyncio.get_running_loop().create_task(self._run(), name=f"handler of {event}")
         emitter._tasks.add(self.task)
-        self.task.add_done_callback(emitter._tasks.discard)
+        self.task.add_done_callback(self._on_done)
 
-    def put(self, payload: Any) -> None:
-        if len(self.calls) >= HANDLER_QUEUE:
-            self.calls.popleft()
+    def put(self, call: Coroutine[Any, Any, Any]) -> None:
+        if len(self._calls) >= HANDLER_QUEUE:
+            self._calls.popleft().close()
             self._emitter.dropped[self._event] += 1
-        self.calls.append(payload)
+        self._calls.append(call)
+
+    def clear(self) -> None:
+        while self._calls:
+            self._calls.popleft().close()
 
     async def _run(self) -> None:
-        while self.calls:
+        while self._calls:
             try:
-                await self._handler(self.calls.popleft())
+                await self._calls.popleft()
             except Exception as error:  # noqa: BLE001 - user code: reported, the next call still runs
                 self._emitter._fault(self._event, error)
+
+    def _on_done(self, task: asyncio.Task[None]) -> None:
+        self._emitter._tasks.discard(task)
+        self.clear()
 
 
 class EventStream:

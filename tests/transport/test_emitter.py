@@ -1,6 +1,8 @@
 """The emitter: order, once/off, isolation of faults, asynchronous handlers, iterators."""
 
 import asyncio
+import functools
+import gc
 from typing import Any
 
 import pytest
@@ -104,6 +106,42 @@ async def test_asynchronous_calls_of_one_handler_keep_their_order_and_hold_nobod
     await done.wait()
     assert seen == ["fast 1", "fast 2", "slow 1", "slow 2"]
     await emitter.settle(0)
+
+
+async def test_a_lambda_that_gives_a_coroutine_is_an_asynchronous_handler() -> None:
+    emitter, seen = Emitter(), list[str]()
+
+    async def speak(payload: str, pause: asyncio.Event) -> None:
+        await pause.wait()
+        seen.append(payload)
+
+    pause = asyncio.Event()
+    emitter.on("a", lambda payload: speak(payload, pause))
+    emitter.on("a", functools.partial(speak, pause=pause)).once("b", lambda _: speak("last", pause))
+    emitter.emit("a", "hello")
+    emitter.emit("b", None)
+    assert seen == []
+    pause.set()
+    await emitter.settle(1)
+    assert seen == ["hello", "hello", "last"]
+
+
+async def test_calls_that_are_never_made_leave_no_warning() -> None:
+    emitter = Emitter()
+
+    async def never(_: object) -> None:
+        await asyncio.Event().wait()
+
+    emitter.on("a", never).on("b", never).on("c", never)
+    for event in "abc":
+        for number in range(300 if event == "a" else 2):  # more than the queue holds
+            emitter.emit(event, number)
+    await asyncio.sleep(0)
+    emitter.off("b", never)
+    emitter.emit("c", 3)
+    await emitter.settle(0)
+    del emitter
+    gc.collect()  # a coroutine that was never awaited warns here
 
 
 async def test_an_asynchronous_fault_is_reported_and_the_next_call_runs() -> None:
