@@ -51,7 +51,7 @@ def run(quick: bool) -> list[Row]:
 async def _measure(rounds: int) -> Spent:
     spent: Spent = defaultdict(list)
     capture = Capture(FORMAT, lambda: None, clock=time.monotonic, channel=None, backlog_seconds=0.2)
-    render = Render(STEREO, lambda: None, clock=time.monotonic, capacity_seconds=0.12)
+    render = Render(STEREO, lambda: None, capacity_seconds=0.12)
     driver = threading.Thread(target=_drive, args=(capture, render, rounds, spent))
     driver.start()
     await _call(capture, render, driver, spent)

@@ -28,7 +28,7 @@ def run(time: Time, capture: Capture, reader: CaptureReader, *, stall: tuple[int
     for tick in range(200):
         time.now = begin + tick * 0.01
         while came <= tick and tick not in range(*stall):
-            capture.on_block(BLOCK, begin + came * 0.01 - 0.02, False)
+            capture.on_block(BLOCK, time.now, begin + came * 0.01 - 0.02, False)
             came += 1
         if tick % 2:
             frames += len(reader.read(960))

@@ -102,7 +102,7 @@ class Port:
         self.blocks: list[tuple[Pcm, float, bool]] = []
         self.finished = 0
 
-    def on_block(self, block: memoryview, at_seconds: float, flagged: bool, /) -> None:
+    def on_block(self, block: memoryview, now: float, at_seconds: float, flagged: bool, /) -> None:
         self.blocks.append((np.frombuffer(bytes(block), np.float32).reshape(-1, 2), at_seconds, flagged))
         if not block.readonly:
             block[:] = np.full(960, 0.5, np.float32).tobytes()

@@ -140,7 +140,8 @@ def block_the_loop(cards: FakeCards, blocks: int) -> None:
     for _ in range(blocks):
         stream = cards.stream("output")
         block = np.full((480, stream.request.format.channels), np.nan, np.float32)
-        stream._port.on_block(block.data.cast("B"), asyncio.get_running_loop().time(), False)
+        now = asyncio.get_running_loop().time()
+        stream._port.on_block(block.data.cast("B"), now, now, False)
         stream.played.append(block)
 
 

@@ -168,7 +168,7 @@ class FakeStream:
     def _call(self, block: NDArray[np.float32], at_seconds: float) -> None:
         if self.raising:
             block = np.zeros((len(block) + 1, block.shape[1] + 1), np.float32)
-        self._port.on_block(block.data.cast("B"), at_seconds, self.flagging)
+        self._port.on_block(block.data.cast("B"), self._loop.time(), at_seconds, self.flagging)
 
     def heard(self) -> Mono:
         """All that was played on the first channel."""

@@ -13,11 +13,12 @@ class FormatRefused(DeviceRefused):
 class StreamPort(Protocol):
     """What a stream calls, on a thread of the driver: must be quick and never raise."""
 
-    def on_block(self, block: memoryview, at_seconds: float, flagged: bool, /) -> None:
+    def on_block(self, block: memoryview, now: float, at_seconds: float, flagged: bool, /) -> None:
         """The memory of one block `[block_frames, channels]`, float32, as bytes: recorded, or to be filled.
 
         It is valid during the call only.
-        `at_seconds`: when its first frame was or will be at the device, on the clock of `time.monotonic`.
+        `now` is that of `time.monotonic`; `at_seconds`, on the same clock: when its first frame was or will be at the
+        device.
         `flagged`: the driver says that sound was lost just before.
         """
         ...

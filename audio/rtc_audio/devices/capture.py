@@ -53,7 +53,7 @@ class Capture(Port):
         self.oldest_seconds = 0.0
         """How old a block's first frame was when it came, at the most; the event loop sets it back to 0."""
 
-    def exchange(self, block: memoryview, at_seconds: float) -> None:
+    def exchange(self, block: memoryview, now: float, at_seconds: float) -> None:
         """Keep a block; the oldest is overwritten when nobody reads."""
         if len(block) != self._block_bytes:
             raise ValueError(f"a block of {len(block)} bytes, not {self._block_bytes}")
@@ -61,7 +61,7 @@ class Capture(Port):
         self.zero_blocks = 0 if block[-1] or bytes(block) != self._silence else self.zero_blocks + 1
         self.ring.write_bytes(block)
         self.stamp = (self.ring.put, at_seconds + self._block_seconds)
-        age = self.clock() - at_seconds
+        age = now - at_seconds
         if self.oldest_seconds < age < MAX_BLOCK_AGE_SECONDS:
             self.oldest_seconds = age
 

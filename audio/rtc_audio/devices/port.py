@@ -59,13 +59,13 @@ class Port:
         """Sound that was lost here since the beginning."""
         return self.flagged * self.format.block_seconds
 
-    def on_block(self, block: memoryview, at_seconds: float, flagged: bool, /) -> None:
+    def on_block(self, block: memoryview, now: float, at_seconds: float, flagged: bool, /) -> None:
         """See `StreamPort.on_block`."""
         self.blocks += 1
         if flagged and self.settled:
             self.flagged += 1
         try:
-            self.exchange(block, at_seconds)
+            self.exchange(block, now, at_seconds)
         except Exception as error:  # noqa: BLE001 - an exception would end the stream and reach the terminal
             self.faults += 1
             self.fault = error
@@ -75,6 +75,6 @@ class Port:
         self.finished = True
         self._tell()
 
-    def exchange(self, block: memoryview, at_seconds: float) -> None:
+    def exchange(self, block: memoryview, now: float, at_seconds: float) -> None:
         """Take or fill a block, on the driver's thread: once in 10 ms, with cold caches, numpy is dear there."""
         raise NotImplementedError

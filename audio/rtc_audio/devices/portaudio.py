@@ -125,19 +125,19 @@ def callback(request: StreamRequest, port: StreamPort) -> Callable[[Any, int, An
         usual = -info.low_input_latency_seconds
 
         def record(data: Any, frames: int, times: Any, status: Any) -> None:
-            now = times.currentTime
-            offset = times.inputBufferAdcTime - now
-            at = clock() + (offset if -STALE_SECONDS < offset <= 0 and now else usual)
-            on_block(memoryview(data), at, bool(status) and status.input_overflow)
+            now, stream_now = clock(), times.currentTime
+            offset = times.inputBufferAdcTime - stream_now
+            at = now + (offset if -STALE_SECONDS < offset <= 0 and stream_now else usual)
+            on_block(memoryview(data), now, at, bool(status) and status.input_overflow)
 
         return record
     usual = info.low_output_latency_seconds
 
     def play(data: Any, frames: int, times: Any, status: Any) -> None:
-        now = times.currentTime
-        offset = times.outputBufferDacTime - now
-        at = clock() + (offset if 0 <= offset < STALE_SECONDS and now else usual)
-        on_block(memoryview(data), at, bool(status) and status.output_underflow)
+        now, stream_now = clock(), times.currentTime
+        offset = times.outputBufferDacTime - stream_now
+        at = now + (offset if 0 <= offset < STALE_SECONDS and stream_now else usual)
+        on_block(memoryview(data), now, at, bool(status) and status.output_underflow)
 
     return play
 

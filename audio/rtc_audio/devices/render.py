@@ -26,17 +26,15 @@ class Render(Port):
         format: StreamFormat,
         on_finished: Callable[[], None],
         *,
-        clock: Callable[[], float],
         capacity_seconds: float,
     ) -> None:
         super().__init__(format, on_finished)
-        self._clock = clock
         frames, channels = format.block_frames, format.channels
         self.ring = SampleRing(round(capacity_seconds * format.rate_hz), channels)
         self.heard = (0, 0.0)
         """A point on the loudspeaker's clock: frames of sound played until then, and when the next one sounds."""
         self.asked_at: float | None = None
-        """When the driver asked for its latest block, by `clock`."""
+        """When the driver asked for its latest block, on the clock of `time.monotonic`."""
         self.missing_frames = 0
         """Frames of silence for want of sound, the first 100 ms left out."""
         self.shortages = 0
@@ -97,7 +95,7 @@ class Render(Port):
 
     # ---- on the driver's thread
 
-    def exchange(self, block: memoryview, at_seconds: float) -> None:
+    def exchange(self, block: memoryview, now: float, at_seconds: float) -> None:
         """Fill a block."""
         ring, slot = self.ring, self._written_put % WRITTEN_BLOCKS
         written = self._written_bytes[slot]
@@ -114,7 +112,7 @@ class Render(Port):
         self._written_at[slot] = at_seconds
         self._written_put += 1
         self.heard = (ring.taken - self._dropped, at_seconds + self._block_seconds)
-        self.asked_at = self._clock()
+        self.asked_at = now
 
     def _begin_or_end(self, frames: Pcm, left: int) -> None:
         """A block in which sound begins, ends, or is not there at all."""

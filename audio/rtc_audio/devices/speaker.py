@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable
 
 import numpy as np
@@ -69,7 +68,6 @@ class Speaker:
         self._feed: Feed | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._played_before = 0.0
-        self._clock: Callable[[], float] = time.monotonic
         self._draining: asyncio.Task[None] | None = None
 
     @property
@@ -109,7 +107,6 @@ class Speaker:
             )
         if self._pull is None:
             self._played_before = 0.0
-            self._clock = asyncio.get_running_loop().time
             await self._line.open()
         self._pull = pull
         self._on_change()
@@ -134,7 +131,7 @@ class Speaker:
     # ---- the device comes and goes
 
     def _make_render(self, format: StreamFormat, on_finished: Callable[[], None]) -> Render:
-        return Render(format, on_finished, clock=self._clock, capacity_seconds=CAPACITY_SECONDS)
+        return Render(format, on_finished, capacity_seconds=CAPACITY_SECONDS)
 
     def _on_change(self) -> None:
         port = None if self._line is None else self._line.port
