@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -134,6 +135,50 @@ def test_a_default_that_the_application_has_set_holds(sounddevice: Any) -> None:
     devices = PortAudioBackend().devices()
     assert [d.index for d in devices if d.is_default_input] == [0]
     assert [d.index for d in devices if d.is_default_output] == [1]
+
+
+SEEN_BY_ANOTHER_PROCESS = """
+default = type("Default", (), {"device": (1, 0)})
+def query_hostapis():
+    print("noise of a driver")
+    return ({"name": "Windows WASAPI", "default_input_device": 0, "default_output_device": 1},)
+def query_devices():
+    device = {
+        "hostapi": 0, "max_input_channels": 1, "max_output_channels": 2, "default_samplerate": 48000.0,
+        "default_low_input_latency": 0.01, "default_high_input_latency": 0.02,
+        "default_low_output_latency": 0.01, "default_high_output_latency": 0.02,
+    }
+    return tuple({"index": index, "name": name, **device} for index, name in enumerate(("Headset", "Laptop")))
+"""
+
+
+def test_another_process_sees_the_devices_as_they_are_now(
+    sounddevice: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "sounddevice.py").write_text(SEEN_BY_ANOTHER_PROCESS)
+    monkeypatch.syspath_prepend(tmp_path)
+    devices = PortAudioBackend().look()
+    assert [(d.name, d.host_api, d.is_default_input, d.is_default_output) for d in devices] == [
+        ("Headset", "Windows WASAPI", True, False),
+        ("Laptop", "Windows WASAPI", False, True),
+    ]
+    assert sounddevice.calls == [], "nothing happens in this process"
+
+
+@pytest.mark.parametrize("text", ["raise OSError('no PortAudio')", "def query_hostapis(): return ()"])
+def test_another_process_that_sees_nothing_is_a_device_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str
+) -> None:
+    (tmp_path / "sounddevice.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(DeviceError, match="cannot be looked at: CalledProcessError"):
+        PortAudioBackend().look()
+
+
+def test_a_packed_application_cannot_ask_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    with pytest.raises(DeviceError, match="no interpreter"):
+        PortAudioBackend().look()
 
 
 def test_refresh_begins_anew(sounddevice: Any) -> None:

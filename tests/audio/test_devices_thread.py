@@ -109,6 +109,9 @@ class HangingDriver:
     def devices(self) -> list[DeviceInfo]:
         return list(LAPTOP)
 
+    def look(self) -> list[DeviceInfo]:
+        return list(LAPTOP)
+
     def refresh(self) -> None: ...
 
     def open(self, request: StreamRequest, port: StreamPort) -> "HangingDriver":

@@ -269,6 +269,32 @@ async def source_removed() -> Seen:
     return {"noticed_seconds": noticed, "events": told.kinds(), "device": str(device)}
 
 
+async def named_device_returns() -> Seen:
+    """The named microphone vanishes behind the sound server and comes back; another one stands in for it."""
+    pactl("load-module", "module-null-sink", "sink_name=other", "rate=48000", "channels=1")
+    pactl("set-default-source", "other.monitor")
+    told = Told()
+    microphone = Microphone("vmic", on_event=told)
+    await microphone.start()
+    recording = Recording(microphone)
+    await asyncio.sleep(0.5)
+    modules = [line.split("\t") for line in pactl("list", "short", "modules").splitlines()]
+    (index,) = (row[0] for row in modules if "sink_name=micfeed" in row[2])
+    pactl("unload-module", index)
+    await until(lambda: "device_changed" in told.kinds(), 15)
+    pactl("load-module", "module-null-sink", "sink_name=micfeed", "rate=48000", "channels=1")
+    voice = Speaker("vmicfeed")
+    await voice.start(Tone(700.0))
+    took = await until(lambda: told.kinds()[-1] == "device_restored", 30)
+    await asyncio.sleep(1.5)
+    assert microphone.device is not None
+    seen = {"took_seconds": took, "events": told.kinds(), "device": microphone.device.name}
+    seen["heard"] = tone_of(recording.last(0.5), 48000)
+    await recording.close()
+    await asyncio.gather(microphone.aclose(), voice.aclose())
+    return seen
+
+
 async def default_changed() -> Seen:
     """Another default source is chosen while the default microphone records."""
     pactl("load-module", "module-null-sink", "sink_name=other", "rate=48000", "channels=1")

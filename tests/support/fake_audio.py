@@ -108,7 +108,7 @@ class FakeStream:
         self.request = request
         self.active = True
         self.closed = False
-        self.paused = False
+        self.paused = request.device.name in cards.broken
         """Callbacks stop, and nothing else says so."""
         self.silent = False
         """Digital zeros are recorded."""
@@ -181,7 +181,7 @@ class FakeCards:
     def __init__(self, *devices: DeviceInfo) -> None:
         self.plugged = list(devices)
         self.listed = list(devices)
-        self.refreshes = 0
+        self.refreshes = self.looks = 0
         self.requests: list[StreamRequest] = []
         self.streams: list[FakeStream] = []
         self.spent_seconds = 0.0
@@ -190,6 +190,8 @@ class FakeCards:
         """By device, what the next attempts raise."""
         self.accepts: dict[str, set[tuple[int, int]]] = {}
         """By device, rates and channel counts; all if it is not here."""
+        self.broken: set[str] = set()
+        """Devices that are opened and never call back."""
         self.ppm: Mapping[str, float] = {}
         self.sound: Callable[[str, int, NDArray[np.float64]], NDArray[np.float64]] = (
             lambda name, channel, seconds: 0.3 * np.sin(2 * np.pi * 440 * seconds + 0.1)
@@ -200,6 +202,11 @@ class FakeCards:
 
     def devices(self) -> list[DeviceInfo]:
         return list(self.listed)
+
+    def look(self) -> list[DeviceInfo]:
+        self.looks += 1
+        self.spent_seconds += 0.2
+        return list(self.plugged)
 
     def refresh(self) -> None:
         assert not self.open_streams, "PortAudio would kill these streams"

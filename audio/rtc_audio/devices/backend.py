@@ -53,6 +53,13 @@ class Backend(Protocol):
         """The devices as listed last. Raises DeviceError."""
         ...
 
+    def look(self) -> list[DeviceInfo]:
+        """The devices as they are now, seen without disturbing a stream; the list of `devices` stays as it is.
+
+        Slow. Raises DeviceError, also where there is no way to do that.
+        """
+        ...
+
     def refresh(self) -> None:
         """List the devices anew; no stream may be open. Raises DeviceError."""
         ...

@@ -108,6 +108,18 @@ class DeviceHub:
         except Exception:  # noqa: BLE001 - a driver's: the stream is of no use any more, whatever it says
             _log.warning("%s: closing failed", stream.request.device.name, exc_info=True)
 
+    async def list_anew_if(
+        self, wanted: Callable[[list[DeviceInfo]], object], *, timeout_seconds: float = OPEN_SECONDS
+    ) -> None:
+        """Lists the devices anew, which closes every stream (`displaced`), unless `wanted` raises a DeviceError.
+
+        It is shown the devices as they are now, seen without disturbing a stream. Raises DeviceError.
+        """
+        try:
+            await self._worker.run(lambda: self._do_list_anew_if(wanted), timeout_seconds=timeout_seconds)
+        except TimeoutError as error:
+            raise DeviceOpenTimeout("the list of devices", timeout_seconds) from error
+
     def devices(self, *, timeout_seconds: float = OPEN_SECONDS) -> list[DeviceInfo]:
         """The devices as they are now, or while streams are open, as they were listed last. Blocks."""
         try:
@@ -127,6 +139,10 @@ class DeviceHub:
         if self._backend is not None and not self._open:  # the first list is new anyway
             self._refresh()
         return self._driver.devices()
+
+    def _do_list_anew_if(self, wanted: Callable[[list[DeviceInfo]], object]) -> None:
+        wanted(self._driver.look())
+        self._refresh()
 
     def _refresh(self) -> None:
         if self._worker.stuck:  # a driver still works on PortAudio's old lists

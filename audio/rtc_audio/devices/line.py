@@ -4,18 +4,19 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Generic
 
 from ..errors import DeviceError
 from . import selection
-from .health import POLL_SECONDS, FlagWatch, Heartbeat, ZeroWatch
+from .health import POLL_SECONDS, ZeroWatch
+from .homecoming import Homecoming, chooser, is_same
 from .hub import DeviceHub, OpenStream, PortT, Wish
 from .port import Wake
 from .reports import Reports
 from .settings import LineSettings
-from .types import DeviceEventKind, DeviceInfo, Latency, StreamFormat
+from .types import DeviceInfo, Latency, StreamFormat
+from .watch import Trouble, Watch
 
 _log = logging.getLogger("rtc_audio.devices")
 
@@ -23,21 +24,7 @@ BACKOFF_SECONDS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 """Before each attempt at a lost device; the last one repeats."""
 
 
-@dataclass
-class _Running(Generic[PortT]):
-    """The stream of the moment, and what watches it."""
-
-    stream: OpenStream[PortT]
-    heartbeat: Heartbeat
-    flags: FlagWatch = field(default_factory=FlagWatch)
-
-
-@dataclass(frozen=True)
-class _Trouble:
-    """Why the stream has to be opened anew, and what is told of it; `kind` None: nothing."""
-
-    kind: DeviceEventKind | None
-    reason: str
+FADE_SECONDS = 0.03  # for the last blocks of a stream that another one follows
 
 
 class DeviceLine(Generic[PortT]):
@@ -59,7 +46,7 @@ class DeviceLine(Generic[PortT]):
         self._make_port = make_port
         self._on_change = on_change
         self._latency: Latency = settings.latency
-        self._running: _Running[PortT] | None = None
+        self._running: Watch[PortT] | None = None
         self._opening: asyncio.Task[OpenStream[PortT]] | None = None
         self._watching: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -68,6 +55,7 @@ class DeviceLine(Generic[PortT]):
         self._reports = Reports(settings)
         self._lost_before = 0.0  # by the streams before this one
         self._lives = 0  # `aclose` ends one
+        self._homecoming = Homecoming[PortT](hub, lambda: self._news.set())
 
     # ---- what runs
 
@@ -102,7 +90,7 @@ class DeviceLine(Generic[PortT]):
         if self._opening is None:
             self._latency, self._lost_before = self.settings.latency, 0.0
             self._news, self._zeros, self._reports = asyncio.Event(), ZeroWatch(), Reports(self.settings)
-            wish = self._wish(lambda devices: self._chosen(devices))
+            wish = self._wish(self._chosen, self._latency)
             self._opening = asyncio.create_task(
                 self._hub.open(wish, timeout_seconds=self.settings.open_timeout_seconds),
                 name="rtc_audio.device_open",
@@ -139,6 +127,7 @@ class DeviceLine(Generic[PortT]):
             if watching is not None:
                 watching.cancel()
                 await asyncio.wait([watching])
+            await self._homecoming.aclose()
             stream = self._detach()
             if stream is not None:
                 await self._hub.close(stream)
@@ -148,7 +137,7 @@ class DeviceLine(Generic[PortT]):
     def _chosen(self, devices: list[DeviceInfo]) -> DeviceInfo:
         return selection.choose(devices, self.settings.direction, self.settings.device)
 
-    def _wish(self, choose: Callable[[list[DeviceInfo]], DeviceInfo]) -> Wish[PortT]:
+    def _wish(self, choose: Callable[[list[DeviceInfo]], DeviceInfo], latency: Latency) -> Wish[PortT]:
         settings, wake = self.settings, Wake(asyncio.get_running_loop(), self._news.set)
         return Wish(
             direction=settings.direction,
@@ -157,7 +146,7 @@ class DeviceLine(Generic[PortT]):
             formats=lambda device: selection.formats(
                 device, settings.direction, settings.rate_hz, settings.channels
             ),
-            latency=self._latency,
+            latency=latency,
             make_port=lambda format: self._make_port(format, wake),
         )
 
@@ -165,7 +154,7 @@ class DeviceLine(Generic[PortT]):
         now = asyncio.get_running_loop().time()
         self._latency = stream.request.latency
         self._news.clear()  # of the stream before
-        self._running = _Running(stream, Heartbeat(stream.request.format.block_seconds, now))
+        self._running = Watch(stream, self._reports, self._zeros, now, mend=self.settings.reopen)
         _log.debug("%s: open, %s", stream.request.device, stream.request.format)
         self._on_change()
 
@@ -186,15 +175,21 @@ class DeviceLine(Generic[PortT]):
             _log.exception("a device is not watched any more")
             if (device := self.device) is not None:
                 self._reports.tell("device_lost", device, f"{type(error).__name__} while it was watched")
+            await self._homecoming.aclose()
             if (stream := self._detach()) is not None:
                 await self._hub.close(stream)
 
     async def _watch(self) -> None:
         while True:
             trouble = await self._until_trouble()
+            if isinstance(trouble, OpenStream):
+                await self._come_home(trouble)
+                continue
             stream = self._detach()
             assert stream is not None
             device = stream.request.device
+            if trouble.wants_latency:
+                self._latency = "high"
             if trouble.kind is not None:
                 self._reports.tell(trouble.kind, device, trouble.reason)
             await self._hub.close(stream)
@@ -203,50 +198,19 @@ class DeviceLine(Generic[PortT]):
             if not await self._reopen(device, announced=trouble.kind == "device_lost"):
                 return
 
-    async def _until_trouble(self) -> _Trouble:
+    async def _until_trouble(self) -> Trouble | OpenStream[PortT]:
+        """Or until the device that was replaced is back: a stream of it."""
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(POLL_SECONDS):
                     await self._news.wait()
             self._news.clear()
-            running = self._running
-            assert running is not None
-            if (trouble := self._look(running)) is not None:
+            assert self._running is not None
+            trouble = self._running.look(asyncio.get_running_loop().time(), self.lost_seconds)
+            if trouble is not None:
                 return trouble
-
-    def _look(self, running: _Running[PortT]) -> _Trouble | None:
-        now, stream, port = asyncio.get_running_loop().time(), running.stream, running.stream.port
-        lost = running.heartbeat.check(now, blocks=port.blocks, active=stream.active, finished=port.finished)
-        if lost is not None:
-            return _Trouble(None, "listed anew") if stream.displaced else _Trouble("device_lost", lost)
-        self._reports.faults(port, stream.request.device)
-        self._reports.losses(now, self.lost_seconds, stream.request.device)
-        if self.settings.reopen and running.flags.check(now, port.flagged) and self._latency == "low":
-            self._latency = "high"
-            _log.info(
-                "%s: opened anew with high latency, for the driver loses sound", stream.request.device.name
-            )
-            return _Trouble(None, "high latency")
-        return self._look_at_zeros(port, stream.request.device)
-
-    def _look_at_zeros(self, port: PortT, device: DeviceInfo) -> _Trouble | None:
-        if not port.blocks:
-            return None
-        if not port.zero_blocks:
-            if self._zeros.heard():
-                self._reports.tell("device_restored", device, "it can be heard again")
-            return None
-        seconds = port.zero_blocks * port.format.block_seconds
-        if not self._zeros.check(seconds):
-            return None
-        told, self._zeros.silent = self._zeros.silent, True
-        if not told:
-            self._reports.tell(
-                "device_silent",
-                device,
-                f"only digital zeros for {seconds:.0f} s: muted, removed or not permitted",
-            )
-        return _Trouble(None, "silent") if self.settings.reopen else None
+            if (back := self._homecoming.take()) is not None:
+                return back
 
     async def _reopen(self, lost: DeviceInfo, *, announced: bool) -> bool:
         """Tries until a device is open: as listed first, then listed anew each time.
@@ -258,9 +222,12 @@ class DeviceLine(Generic[PortT]):
         while True:
             await asyncio.sleep(BACKOFF_SECONDS[min(attempt, len(BACKOFF_SECONDS) - 1)])
             try:
-                stream = await self._hub.open(
+                stream = self._homecoming.take() or await self._hub.open(
                     # Listed and yet not to be opened, time and again: then the default has its turn in between.
-                    self._wish(partial(self._replacement, lost, in_vain=attempt >= 2 and attempt % 2 == 0)),
+                    self._wish(
+                        partial(self._replacement, lost, in_vain=attempt >= 2 and attempt % 2 == 0),
+                        self._latency,
+                    ),
                     unless_listed_since=listed,
                     timeout_seconds=self.settings.open_timeout_seconds,
                 )
@@ -275,8 +242,11 @@ class DeviceLine(Generic[PortT]):
             attempt, listed = attempt + 1, self._hub.listings
         self._attach(stream)
         device = stream.request.device
-        if (device.host_api, device.name) != (lost.host_api, lost.name):
+        if await self._homecoming.opened(device):
+            self._tell_of_return(device, lost)
+        elif not is_same(device, lost):
             self._reports.tell("device_changed", device, f"in place of {lost.name}")
+            self._wait_for(lost)
         elif announced:
             self._reports.tell("device_restored", device, "it works again")
         return True
@@ -284,3 +254,28 @@ class DeviceLine(Generic[PortT]):
     def _replacement(self, lost: DeviceInfo, devices: list[DeviceInfo], *, in_vain: bool) -> DeviceInfo:
         settings = self.settings
         return selection.replace(devices, settings.direction, settings.device, lost, in_vain=in_vain)
+
+    # ---- the device that was replaced comes back
+
+    def _wait_for(self, home: DeviceInfo) -> None:
+        settings = self.settings
+        if settings.reopen:
+            choose = chooser(home, settings.direction, as_default=settings.device is None)
+            wish = self._wish(choose, settings.latency)
+            self._homecoming.begin(home, wish, settings.open_timeout_seconds)
+
+    async def _come_home(self, stream: OpenStream[PortT]) -> None:
+        """Both streams run: from one to the other without a gap."""
+        assert self._running is not None
+        instead = self._running.stream
+        self._lost_before, self._zeros = self.lost_seconds, ZeroWatch()
+        self._attach(stream)
+        await self._homecoming.opened(stream.request.device)
+        self._tell_of_return(stream.request.device, instead.request.device)
+        try:
+            await asyncio.sleep(FADE_SECONDS)
+        finally:
+            await self._hub.close(instead)
+
+    def _tell_of_return(self, device: DeviceInfo, instead: DeviceInfo) -> None:
+        self._reports.tell("device_restored", device, f"it is back, in place of {instead.name}")

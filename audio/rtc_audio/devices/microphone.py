@@ -25,6 +25,7 @@ class Microphone:
     * `channel`: takes this channel of the device, from 0; None: the mean of all that are open.
     * `latency`: "low" turns to "high" where the driver does not bear it.
     * `reopen`: a lost device is replaced, by the same or the default one, as soon as there is one; silence meanwhile.
+      When one that gave way to another is back, it is used again; so is a lost default once it is the default again.
     * `on_event` is told of what happens to the device (`DeviceEvent`), on the event loop.
 
     Nothing is opened before `start`. Reading never waits. At most `backlog_seconds` are kept for a reader that is late.
@@ -157,4 +158,3 @@ class Microphone:
         if self._line is not None and (port := self._line.port) is not None:
             self._rate_hz = port.format.rate_hz
             self._reader = CaptureReader(port)
-            self._reader.clear()

@@ -1,7 +1,9 @@
 """PortAudio through python-sounddevice: the one module that knows it. Everything here may block."""
 
+import json
 import os
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -25,6 +27,13 @@ _INSTALLERS = {
     "brew": "brew install portaudio",
 }
 
+_LOOK = """
+import json, sounddevice as sd
+print()
+print(json.dumps([sd.query_hostapis(), sd.query_devices(), list(sd.default.device)]))
+"""
+LOOK_SECONDS = 4.0
+
 STALE_SECONDS = 2.0  # a time stamp further off than this is none
 
 
@@ -38,11 +47,31 @@ class PortAudioBackend:
         """See `Backend.devices`."""
         sd = self._load()
         try:
-            apis = sd.query_hostapis()
-            defaults = _defaults(sd, apis)
-            return [_info(device, apis, defaults) for device in sd.query_devices()]
+            chosen = tuple(sd.default.device)
+            ours = chosen != tuple(sd.default._default_device)
+            return _infos(sd.query_hostapis(), sd.query_devices(), chosen, chosen_here=ours)
         except sd.PortAudioError as error:
             raise DeviceError(f"the devices cannot be listed: {_words(error)}") from error
+
+    def look(self) -> list[DeviceInfo]:
+        """See `Backend.look`: another process asks, for in this one PortAudio would have to begin anew."""
+        if getattr(sys, "frozen", False) or not sys.executable:  # a packed application is no interpreter
+            raise DeviceError("there is no interpreter that could list the devices")
+        try:
+            done = subprocess.run(
+                [sys.executable, "-c", _LOOK],
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                timeout=LOOK_SECONDS,
+                check=True,
+                creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+            )
+            apis, devices, chosen = json.loads(done.stdout.splitlines()[-1])
+        except (OSError, subprocess.SubprocessError, ValueError) as error:
+            raise DeviceError(f"the devices cannot be looked at: {type(error).__name__}") from error
+        return _infos(apis, devices, (chosen[0], chosen[1]), chosen_here=False)
 
     def refresh(self) -> None:
         """See `Backend.refresh`. PortAudio has no other way than to begin anew (PortAudio#750)."""
@@ -142,16 +171,17 @@ def callback(request: StreamRequest, port: StreamPort) -> Callable[[Any, int, An
     return play
 
 
-def _defaults(sd: Any, apis: Any) -> tuple[int, int]:
-    """Indices of the default input and output, −1 for none; WASAPI's on Windows, where PortAudio says MME's."""
-    chosen = tuple(sd.default.device)
+def _infos(apis: Any, devices: Any, chosen: tuple[int, int], *, chosen_here: bool) -> list[DeviceInfo]:
+    defaults = chosen
     for api in apis:
-        if api["name"] == "Windows WASAPI" and chosen == tuple(sd.default._default_device):
-            return api["default_input_device"], api["default_output_device"]
-    return chosen[0], chosen[1]
+        # PortAudio's own choice on Windows is MME's.
+        if api["name"] == "Windows WASAPI" and not chosen_here:
+            defaults = api["default_input_device"], api["default_output_device"]
+    return [_info(device, apis, defaults) for device in devices]
 
 
 def _info(device: Any, apis: Any, defaults: tuple[int, int]) -> DeviceInfo:
+    """`defaults`: indices of the default input and output, −1 for none."""
     index = device["index"]
     return DeviceInfo(
         index=index,

@@ -136,6 +136,7 @@ class Speaker:
     def _on_change(self) -> None:
         port = None if self._line is None else self._line.port
         if self._feed is not None and self._feed.render is not port:
+            self._feed.render.flush()  # it may run for another moment
             self._played_before, self._feed = self.played_seconds, None
         if port is not None and self._feed is None:
             self._feed = Feed(port, self._guarded_pull, self.rate_hz)

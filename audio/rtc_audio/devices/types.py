@@ -58,7 +58,8 @@ class DeviceEvent:
     * `device_lost`: it is gone or stands still; silence until another event.
     * `device_silent`: a microphone gives nothing but digital zeros: muted at the device, removed behind a sound
       server, or not permitted. It is opened anew.
-    * `device_restored`: the same device works again. `device_changed`: another one, `device`, has taken over.
+    * `device_restored`: the same device works again. `device_changed`: another one, `device`, has taken over; when the
+      one before is back, it is used again (`device_restored`).
     * `device_overflow`, `device_underrun`: sound was lost between the device and this program; told once in a while.
     * `device_fault`: an exception in the exchange with the driver; the block is silence.
     """
