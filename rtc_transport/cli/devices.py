@@ -10,6 +10,7 @@ from rich.table import Table
 from rtc_audio.devices import DeviceInfo, list_devices
 
 from . import running
+from .quiet import drivers_silenced
 
 WIDTH = 80
 NONE = "no microphone and no loudspeaker on this machine; calls from and to files work without"
@@ -17,7 +18,8 @@ NONE = "no microphone and no loudspeaker on this machine; calls from and to file
 
 async def show_devices(*, json_output: bool) -> int:
     """Prints the devices on stdout, as a table or as JSON; that there are none is said and is no failure."""
-    devices = await asyncio.to_thread(list_devices)
+    with drivers_silenced():
+        devices = await asyncio.to_thread(list_devices)
     if json_output:
         running.print_json({"devices": [dataclasses.asdict(device) for device in devices]})
     elif devices:

@@ -14,6 +14,9 @@ from .running import Failure
 
 Outcome = Reason | Literal["hung_up", "interrupted", "failed"]
 
+LEAST_ECHO_DB = 1.0
+"""Below, there is no echo that would be worth a word."""
+
 PACKETS = ("packets_sent", "packets_received", "packets_lost")
 
 
@@ -39,6 +42,8 @@ class Summary:
     stats: Mapping[str, Any] = field(default_factory=dict)
     """The numbers of the transport's `CallStats`."""
     lines: Sequence[Line] = ()
+    lines_told: bool = False
+    """Whether people have read them by now."""
     responses: int = 0
     files: Mapping[str, str] = field(default_factory=dict)
     """What was written, by its purpose: output, report, events."""
@@ -99,11 +104,13 @@ class Summary:
             yield "sent", f"{self.sent_seconds:.1f} s in {self.stats.get('packets_sent', 0)} packets"
             yield "heard", f"{self.heard_seconds:.1f} s in {self.stats.get('packets_received', 0)} packets"
             yield "loss", self._loss()
+            if gaps := self._gaps():
+                yield "gaps", gaps
             if echo := self._echo():
                 yield "echo", echo
             if latency := self._latency():
                 yield "latency", latency
-        for line in self.lines:
+        for line in () if self.lines_told else self.lines:
             yield ("you" if line.speaker == "user" else "model"), said(line)
         for purpose, path in self.files.items():
             length = f" ({self.recorded_seconds:.1f} s)" if purpose == "output" else ""
@@ -116,9 +123,17 @@ class Summary:
         )
         return f"{self.stats.get('packets_lost', 0)} packets, {repaired}"
 
+    def _gaps(self) -> str:
+        """Sound that was lost between a device and this program."""
+        lost_ms = {
+            "microphone": self.stats.get("input_lost_ms", 0.0),
+            "loudspeaker": self.stats.get("output_lost_ms", 0.0),
+        }
+        return ", ".join(f"{round(ms)} ms in the {device}" for device, ms in lost_ms.items() if round(ms))
+
     def _echo(self) -> str:
-        loss_db = self.stats.get("echo_return_loss_db")
-        return "" if loss_db is None else f"taken down by {loss_db:.0f} dB"
+        loss_db = self.stats.get("echo_return_loss_db") or 0.0
+        return f"taken down by {loss_db:.0f} dB" if loss_db >= LEAST_ECHO_DB else ""
 
     def _latency(self) -> str:
         parts = []

@@ -23,6 +23,7 @@ from .ending import EndOfCall
 from .files import check_report, open_events
 from .job import TICK_SECONDS, Job, Target, finish
 from .keyboard import Keyboard
+from .quiet import drivers_silenced
 from .record import DEVICE_EVENTS, CallRecord
 from .running import Failure, WrongUsage, failure_of
 from .summary import Outcome, Summary
@@ -30,6 +31,7 @@ from .talk_views import Mood, TalkState, TalkView, make_talk_view
 
 WITHOUT_DEVICES = "; without devices: rtc-transport call --input FILE --output FILE"
 NO_KEYS = "--push-to-talk needs a terminal to read the space key from"
+GAPS = ("device_underrun", "device_overflow")  # told as a sum, at the end
 DEVICES = {"input": "microphone", "output": "loudspeaker"}
 
 
@@ -82,7 +84,8 @@ async def run_talk(options: TalkOptions, *, json_output: bool = False) -> int:
         job = TalkJob(options, CallRecord(EndOfCall(max_seconds=options.max_seconds), log))
         if options.push_to_talk and not job.keyboard.available:
             raise WrongUsage(NO_KEYS)
-        await job.run()
+        with drivers_silenced():
+            await job.run()
         return await finish(job, files, json_output=json_output)
 
 
@@ -133,6 +136,7 @@ class TalkJob(Job[TalkView]):
                     return "hung_up"
                 raise
             finally:
+                self._tell_lines(view, all_of_them=True)
                 await self._leave_turn()
 
     async def _hold(self, transport: WebRTCTransport, view: TalkView) -> Outcome:
@@ -174,13 +178,13 @@ class TalkJob(Job[TalkView]):
             return "turn"
         return "muted" if transport.muted else "live"
 
-    def _tell_lines(self, view: TalkView) -> None:
+    def _tell_lines(self, view: TalkView, *, all_of_them: bool = False) -> None:
         """A line is over when the next one has begun, or when the model has said it."""
         minutes = self.record.minutes
         answers = sum(line.speaker == "model" for line in minutes.lines)
         over = not self.record.ending.sounding and minutes.responses >= answers > 0
         last_is_over = over and bool(minutes.lines) and minutes.lines[-1].speaker == "model"
-        end = len(minutes.lines) if last_is_over else len(minutes.lines) - 1
+        end = len(minutes.lines) - (not last_is_over and not all_of_them)
         for line in minutes.lines[self._told_lines : max(end, 0)]:
             view.said(line)
         self._told_lines = max(self._told_lines, end)
@@ -235,7 +239,7 @@ class TalkJob(Job[TalkView]):
         self._model.update(event.pcm, len(event.pcm) / event.rate_hz)
 
     def _on_device(self, event: DeviceReport) -> None:
-        if self._view_of_call is not None:
+        if self._view_of_call is not None and event.type not in GAPS:
             what = event.type.removeprefix("device_")
             self._view_of_call.note(f"{DEVICES[event.direction]} {what}: {event.device}: {event.reason}")
 
@@ -253,4 +257,5 @@ class TalkJob(Job[TalkView]):
         return self._summary(
             {**written, "events": options.events},
             sent_seconds=record.trace.sent.seconds,
+            lines_told=True,
         )

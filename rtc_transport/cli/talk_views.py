@@ -11,7 +11,7 @@ from rich.text import Text
 from rtc_audio.levels import FLOOR_DBFS
 
 from .minutes import Line
-from .summary import said
+from .summary import LEAST_ECHO_DB, said
 
 WIDTH = 80
 METER_CELLS = 30
@@ -24,6 +24,7 @@ MOODS: dict[Mood, str] = {
     "muted": "muted",
     "turn": "your turn, space ends it",
 }
+STYLES: dict[Mood, str] = {"connecting": "dim", "live": "", "muted": "bold red", "turn": "bold green"}
 MARKS: dict[str, str] = {"user": "you", "model": "model"}
 COLOURS: dict[str, str] = {"user": "cyan", "model": "yellow"}
 
@@ -114,7 +115,7 @@ class LiveTalkView:
         self._console.print(self._line(line))
 
     def note(self, text: str) -> None:
-        self._console.print(Text(text, style="dim"), soft_wrap=True)
+        self._console.print(Text(text, style="dim"))
 
     def __enter__(self) -> Self:
         self._live.start()
@@ -125,10 +126,12 @@ class LiveTalkView:
 
     def _render(self, state: TalkState) -> RenderableType:
         rows = [
-            self._meter("user", state.user_dbfs, MOODS[state.mood]),
+            self._meter("user", state.user_dbfs, MOODS[state.mood], STYLES[state.mood]),
             self._meter("model", state.model_dbfs, "speaking" if state.speaking else ""),
             Text(figures(state), style="dim"),
-            Text(self._keys, style="dim"),
+            Text(
+                self._keys.replace("m mute", "m unmute") if state.mood == "muted" else self._keys, style="dim"
+            ),
         ]
         if state.pending is not None:
             rows.insert(0, self._line(state.pending))
@@ -137,14 +140,14 @@ class LiveTalkView:
             row.truncate(min(WIDTH, self._console.width), overflow="ellipsis")
         return Group(*rows)
 
-    def _meter(self, speaker: str, dbfs: float, words: str) -> Text:
+    def _meter(self, speaker: str, dbfs: float, words: str, style: str = "") -> Text:
         filled = round(METER_CELLS * max(0.0, 1 - dbfs / METER_FLOOR_DBFS))
         return Text.assemble(
             (f"{MARKS[speaker]:<5} ", COLOURS[speaker]),
             ("█" * filled, COLOURS[speaker]),
             ("·" * (METER_CELLS - filled), "dim"),
             f" {level(dbfs):>6}  ",
-            words,
+            (words, style),
         )
 
     def _line(self, line: Line) -> Text:
@@ -164,6 +167,6 @@ def figures(state: TalkState) -> str:
         parts.append(f"answer in {state.response_latency_ms:.0f} ms")
     if state.rtt_ms is not None:
         parts.append(f"network {state.rtt_ms:.0f} ms")
-    if state.echo_return_loss_db is not None:
-        parts.append(f"echo −{max(0.0, state.echo_return_loss_db):.0f} dB")
+    if (state.echo_return_loss_db or 0.0) >= LEAST_ECHO_DB:
+        parts.append(f"echo −{state.echo_return_loss_db:.0f} dB")
     return " · ".join(parts)

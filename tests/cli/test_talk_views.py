@@ -97,3 +97,23 @@ def test_only_what_is_known_is_shown() -> None:
     assert figures(TalkState(seconds=61)) == "1:01"
     assert level(-59.6) == "−60 dB"
     assert level(-61) == "– dB"
+
+
+def test_whoever_is_muted_sees_it_and_the_key_that_ends_it() -> None:
+    where = console(terminal=True)
+    shown = where.render_lines(LiveTalkView(where, KEYS)._render(TalkState(mood="muted")), pad=False)
+    rows = ["".join(segment.text for segment in line).rstrip() for line in shown]
+    assert rows[0].endswith(" muted")
+    assert rows[-1] == "m unmute · i interrupt · q quit"
+
+
+def test_an_echo_that_is_not_there_is_not_spoken_of() -> None:
+    assert figures(TalkState(seconds=1, echo_return_loss_db=0.2)) == "0:01"
+    assert figures(TalkState(seconds=1, echo_return_loss_db=-3.0)) == "0:01"
+
+
+def test_long_notes_are_folded_between_words() -> None:
+    where = console(terminal=True)
+    with make_talk_view(where, KEYS) as view:
+        view.note("microphone silent: default: only digital zeros for 3 s: muted, removed or not permitted")
+    assert "not \npermitted" in text_of(where)

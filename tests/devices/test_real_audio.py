@@ -70,7 +70,11 @@ def test_a_removed_source_is_noticed_though_the_server_goes_on_calling_back() ->
 
 def test_a_named_device_that_was_replaced_is_used_again_when_it_is_back() -> None:
     seen = run_scenario("named_device_returns")
-    assert seen["events"][-2:] == ["device_changed", "device_restored"]
+    # Whoever stands in may be silent, and say so.
+    assert [kind for kind in seen["events"] if kind != "device_silent"][-2:] == [
+        "device_changed",
+        "device_restored",
+    ]
     assert seen["device"] == "vmic"
     assert seen["heard"][0] == pytest.approx(700, abs=4)
     assert seen["took_seconds"] < 25
