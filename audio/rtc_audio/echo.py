@@ -28,11 +28,16 @@ class EchoUnavailable(AudioError):
 
 @runtime_checkable
 class EchoCanceller(Protocol):
-    """Takes the loudspeaker's sound out of the microphone's, 10 ms at a time."""
+    """Takes the loudspeaker's sound out of the microphone's, a block at a time."""
 
     @property
     def rate_hz(self) -> int:
         """Sampling rate of both sides."""
+        ...
+
+    @property
+    def block_frames(self) -> int:
+        """How many frames `process` takes."""
         ...
 
     @property
@@ -49,7 +54,7 @@ class EchoCanceller(Protocol):
         ...
 
     def process(self, far: Mono, near: Mono, /) -> Mono:
-        """`near` without the echo of `far`: three float32 `[frame]` of equal length, 10 ms at `rate_hz`.
+        """`near` without the echo of `far`: three float32 `[block_frames]`.
 
         `far` is what the loudspeaker played, on the microphone's clock, and not later than its echo. Samples that
         are not finite count as silence. The arguments are left as they are. Raises UnsupportedFormat for other shapes
@@ -68,12 +73,13 @@ class NullEchoCanceller:
     latency_seconds = 0.0
     erle_db = None
 
-    def __init__(self, rate_hz: int) -> None:
+    def __init__(self, rate_hz: int, block_frames: int | None = None) -> None:
         self.rate_hz = check_rate(rate_hz)
+        self.block_frames = block_frames or frames_in(rate_hz, 10)
 
     def process(self, far: Mono, near: Mono, /) -> Mono:
         """`near` as it is."""
-        check_blocks(far, near, len(near))
+        check_blocks(far, near, self.block_frames)
         return near
 
     def reset(self) -> None:
@@ -92,7 +98,7 @@ class HalfDuplexGate:
 
     def __init__(self, rate_hz: int, *, tail_seconds: float = 0.2, threshold_dbfs: float = -60.0) -> None:
         self.rate_hz = check_rate(rate_hz)
-        self._frame = block_frames(rate_hz)
+        self.block_frames = frames_in(rate_hz, 10)
         self._threshold = 10 ** (threshold_dbfs / 10)
         self._tail = round(tail_seconds * 100)
         self._ramp = Ramp(rate_hz, ramp_seconds=0.01)
@@ -100,7 +106,7 @@ class HalfDuplexGate:
 
     def process(self, far: Mono, near: Mono, /) -> Mono:
         """`near`, or silence while `far` sounds."""
-        far, near = check_blocks(far, near, self._frame)
+        far, near = check_blocks(far, near, self.block_frames)
         sounding = mean_square(far) > self._threshold
         self._closed_for = self._tail + 1 if sounding else max(0, self._closed_for - 1)
         self._ramp.target = 0.0 if self._closed_for else 1.0
@@ -112,25 +118,25 @@ class HalfDuplexGate:
 
 
 def make_echo_canceller(
-    kind: EchoKind, rate_hz: int, *, frames: int | None = None, inner_rate_hz: int = 16000
+    kind: EchoKind, rate_hz: int, *, block_frames: int | None = None, inner_rate_hz: int = 16000
 ) -> EchoCanceller:
-    """The canceller for devices that run at `rate_hz` in blocks of `frames` (None: 10 ms).
+    """The canceller for devices that run at `rate_hz`, in blocks of `block_frames` (None: 20 ms).
 
     "cancel": a Kalman filter in numpy, inside at `inner_rate_hz` (16000 or 24000), which is the rate of what it lets
     through; "webrtc": libwebrtc's canceller, from the extra `aec`; "gate": the microphone is silent while the
     loudspeaker sounds; "off": nothing.
 
     Raises UnsupportedFormat for an unknown kind and for rates that cannot be converted or have no whole number of
-    frames in 10 ms (unless `frames` is given); EchoUnavailable, with the command that installs it, if "webrtc" is not
-    installed.
+    frames in 20 ms (unless `block_frames` is given); EchoUnavailable, with the command that installs it, if "webrtc" is
+    not installed.
     """
     from .echo_adapter import AdaptedEchoCanceller
     from .echo_kalman import KalmanEchoCanceller
     from .echo_webrtc import RATES_HZ, WebRtcEchoCanceller
 
-    check_rate(rate_hz)
+    block_frames = block_frames or frames_in(check_rate(rate_hz), 20)
     if kind == "off":
-        return NullEchoCanceller(rate_hz)
+        return NullEchoCanceller(rate_hz, block_frames)
     if kind == "gate":
         inner: EchoCanceller = HalfDuplexGate(inner_rate_hz if rate_hz % 100 else rate_hz)
     elif kind == "cancel":
@@ -139,16 +145,17 @@ def make_echo_canceller(
         inner = WebRtcEchoCanceller(rate_hz if rate_hz in RATES_HZ else 48000)
     else:
         raise UnsupportedFormat(f"echo={kind!r}: need one of {', '.join(get_args(EchoKind))}")
-    if inner.rate_hz == rate_hz and frames in (None, block_frames(rate_hz)):
+    if (inner.rate_hz, inner.block_frames) == (rate_hz, block_frames):
         return inner
-    return AdaptedEchoCanceller(inner, rate_hz, frames=frames)
+    return AdaptedEchoCanceller(inner, rate_hz, block_frames=block_frames)
 
 
-def block_frames(rate_hz: int) -> int:
-    """Frames of 10 ms. Raises UnsupportedFormat if that is no whole number."""
-    if rate_hz % 100:
-        raise UnsupportedFormat(f"{rate_hz} Hz: 10 ms of it are not a whole number of frames")
-    return rate_hz // 100
+def frames_in(rate_hz: int, milliseconds: int) -> int:
+    """Frames of so many milliseconds. Raises UnsupportedFormat if that is no whole number."""
+    frames, left = divmod(rate_hz * milliseconds, 1000)
+    if left:
+        raise UnsupportedFormat(f"{rate_hz} Hz: {milliseconds} ms of it are not a whole number of frames")
+    return frames
 
 
 def check_blocks(far: Mono, near: Mono, frames: int) -> tuple[Mono, Mono]:

@@ -1,9 +1,8 @@
 """How long the echo takes, from what was played and what was heard."""
 
 import numpy as np
-from numpy.typing import NDArray
 
-from .echo import Mono
+from .echo import Mono, mean_square
 from .echo_filter import power
 
 ANALYSIS_RATE_HZ = 4000  # enough for the delay, and cheap
@@ -25,50 +24,53 @@ class BulkDelay:
     """
 
     def __init__(self, rate_hz: int) -> None:
+        self._rate_hz = rate_hz
         factor = rate_hz // ANALYSIS_RATE_HZ
         self._average = np.full(factor, 1 / factor, np.float32)
-        block = ANALYSIS_RATE_HZ // 100
-        self._due = round(EVERY_SECONDS * 100)
-        self._blocks = np.zeros((2, 2 * SPAN // block, block), np.float32)  # far, near; a ring of rows
+        self._sound = np.zeros((2, 2 * SPAN * factor), np.float32)  # far, near; a ring
         self._cross = np.zeros(SPAN + 1, np.complex64)
         self._power = np.zeros(SPAN + 1, np.float32)
         self.reset()
 
     def reset(self) -> None:
         """Forgets the sound so far."""
-        for state in (self._blocks, self._cross, self._power):
+        for state in (self._sound, self._cross, self._power):
             state[:] = 0
-        self._row = self._talked = 0
+        self._at = self._talked = 0
         self._candidate = -1.0
         self._agreed = 0
         self._needed = CONFIRMATIONS
 
     def process(self, far: Mono, near: Mono, talking: bool) -> float | None:
-        """Takes 10 ms of both; the delay in seconds when there is a new, confirmed estimate.
+        """Takes a block of both; the delay in seconds when there is a new, confirmed estimate.
 
-        Only blocks in which the far end is `talking` bring the next estimate nearer.
+        Blocks are parts of half a second. Only those in which the far end is `talking` bring the next estimate nearer.
         """
-        for ring, pcm in zip(self._blocks, (far, near), strict=True):
-            ring[self._row] = pcm.reshape(ring.shape[1], -1) @ self._average
-        self._row = (self._row + 1) % self._blocks.shape[1]
-        self._talked += talking
-        if self._talked < self._due:
+        n = len(far)
+        now = slice(self._at, self._at + n)
+        self._sound[0, now] = far
+        self._sound[1, now] = near
+        self._at = (self._at + n) % self._sound.shape[1]
+        self._talked += n * talking
+        if self._talked < EVERY_SECONDS * self._rate_hz:
             return None
         self._talked = 0
         return self._confirm(self._strongest())
 
     def _strongest(self) -> float | None:
-        far, near = np.roll(self._blocks, -self._row, axis=1).reshape(2, -1)
+        average = self._average
+        sound = self._sound.reshape(2, 2 * SPAN, len(average)) @ average
+        far, near = np.roll(sound, -(self._at // len(average)), axis=1)
         near[:SPAN] = 0  # so that every lag up to SPAN finds all of its far end
-        spectrum = np.fft.rfft(far)
+        spectrum = np.fft.rfft(far, norm="forward")
         self._cross *= FORGET
-        self._cross += spectrum.conj() * np.fft.rfft(near)
+        self._cross += spectrum.conj() * np.fft.rfft(near, norm="forward")
         self._power *= FORGET
         self._power += power(spectrum)
         floor = 1e-2 * float(self._power.mean()) + 1e-12
-        response: NDArray[np.float32] = np.abs(np.fft.irfft(self._cross / (self._power + floor))[:SPAN])
+        response: Mono = np.abs(np.fft.irfft(self._cross * (1 / (self._power + floor)))[:SPAN])
         peak = int(response.argmax())
-        clear = response[peak] > CLEAR_PEAK * np.sqrt(np.mean(response**2))
+        clear = response[peak] ** 2 > CLEAR_PEAK**2 * mean_square(response)
         return peak / ANALYSIS_RATE_HZ if clear else None
 
     def _confirm(self, delay: float | None) -> float | None:

@@ -8,7 +8,7 @@ from .echo_line import BEHIND, DelayLine
 
 MAX_DRIFT_PPM = 500.0
 IGNORED_PPM = 3.0  # the filter follows that by itself
-INTERVAL = 50  # blocks of far-end sound between two looks at the path
+INTERVAL_SECONDS = 0.5  # of far-end sound between two looks at the path
 SAME_PATH = 0.7  # coherence of two looks, below which the path has changed and nothing can be said
 FIRST_GAIN, LAST_GAIN = (
     0.5,
@@ -61,14 +61,13 @@ class DriftCompensator:
     def _limited(self, delay: float) -> float:
         return min(max(delay, float(BEHIND)), self._max_delay)
 
-    def watch(self, path: NDArray[np.complex64], talking: bool) -> None:
-        """Corrects the drift by how the echo path has moved; call it after each block with the path's spectrum."""
-        moved = self._trend.process(path, talking)
+    def watch(self, path: NDArray[np.complex64], seconds: float, talking: bool) -> None:
+        """Corrects the drift by how the echo path has moved: its spectrum after a block of so many seconds."""
+        moved = self._trend.process(path, seconds, talking)
         if moved is None:
             return
-        samples, blocks = moved
-        ppm = samples / (blocks * self._rate_hz / 100) * 1e6
-        self.drift_ppm += self._gain * ppm
+        samples, seconds = moved
+        self.drift_ppm += self._gain * samples / (seconds * self._rate_hz) * 1e6
         self.drift_ppm = min(max(self.drift_ppm, -MAX_DRIFT_PPM), MAX_DRIFT_PPM)
         self._gain = max(self._gain * 0.9, LAST_GAIN)
 
@@ -82,21 +81,23 @@ class PathTrend:
     def reset(self) -> None:
         """Takes the next path as the one to compare with."""
         self._reference: NDArray[np.complex64] | None = None
-        self._blocks = self._talking = 0
+        self._seconds = self._talked_seconds = 0.0
 
-    def process(self, path: NDArray[np.complex64], talking: bool) -> tuple[float, int] | None:
-        """(samples that the path `[partition, bin]` has become later, blocks in which it did), after enough sound."""
-        self._blocks += 1
-        self._talking += talking
-        if self._talking < INTERVAL:
+    def process(
+        self, path: NDArray[np.complex64], seconds: float, talking: bool
+    ) -> tuple[float, float] | None:
+        """(samples that the path `[partition, bin]` has become later, seconds in which it did), after enough sound."""
+        self._seconds += seconds
+        self._talked_seconds += seconds * talking
+        if self._talked_seconds < INTERVAL_SECONDS:
             return None
-        blocks, reference = self._blocks, self._reference
-        self._blocks = self._talking = 0
+        passed, reference = self._seconds, self._reference
+        self._seconds = self._talked_seconds = 0.0
         self._reference = path.copy()
         if reference is None:
             return None
         moved = path_shift(reference, path)
-        return None if moved is None else (moved, blocks)
+        return None if moved is None else (moved, passed)
 
 
 def path_shift(before: NDArray[np.complex64], after: NDArray[np.complex64]) -> float | None:

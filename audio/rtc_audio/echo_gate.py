@@ -6,10 +6,10 @@ from .echo import Mono
 from .levels import Ramp
 
 CLOSED_GAIN = 10 ** (-30 / 20)
-HOLD_BLOCKS = 50  # after the far end's last sound: the longest bulk delay
+HOLD_SECONDS = 0.5  # after the far end's last sound: the longest bulk delay
 ENOUGH_DB = 22.0
-ENOUGH_BLOCKS = 50  # of far-end sound for which it has to hold
-START_BLOCKS, AGAIN_BLOCKS = 500, 200  # of far-end sound, then the gate opens anyway
+ENOUGH_SECONDS = 0.5  # of far-end sound for which it has to hold
+START_SECONDS, AGAIN_SECONDS = 5.0, 2.0  # of far-end sound, then the gate opens anyway
 
 
 class ReturnLoss:
@@ -47,30 +47,31 @@ class StartGate:
     """
 
     def __init__(self, rate_hz: int) -> None:
+        self._rate_hz = rate_hz
         self._ramp = Ramp(rate_hz, ramp_seconds=0.01)
         self.reset()
 
     def reset(self) -> None:
         """As at the start of a call."""
-        self._left = START_BLOCKS
-        self._enough = self._hold = 0
+        self._left = START_SECONDS
+        self._enough = self._hold = 0.0
 
     def close_again(self) -> None:
         """The path has to be learnt anew: closes for two seconds of far-end sound at most."""
-        self._left = max(self._left, AGAIN_BLOCKS)
-        self._enough = 0
+        self._left = max(self._left, AGAIN_SECONDS)
+        self._enough = 0.0
 
     def process(self, pcm: Mono, talking: bool, return_loss_db: float | None) -> Mono:
-        """A block of 10 ms, taken down or not. `talking`: the far end does, in this block."""
+        """A block, taken down or not. `talking`: the far end does, in this block."""
+        seconds = len(pcm) / self._rate_hz
         if talking:
-            self._hold = HOLD_BLOCKS
-            self._left = max(self._left - 1, 0)
-            self._enough = (
-                self._enough + 1 if return_loss_db is not None and return_loss_db > ENOUGH_DB else 0
-            )
-            if self._enough >= ENOUGH_BLOCKS:
-                self._left = 0
+            self._hold = HOLD_SECONDS
+            self._left -= seconds
+            enough = return_loss_db is not None and return_loss_db > ENOUGH_DB
+            self._enough = self._enough + seconds if enough else 0.0
+            if self._enough >= ENOUGH_SECONDS:
+                self._left = 0.0
         else:
-            self._hold = max(self._hold - 1, 0)
-        self._ramp.target = CLOSED_GAIN if self._left and self._hold else 1.0
+            self._hold -= seconds
+        self._ramp.target = CLOSED_GAIN if self._left > 0 and self._hold > 0 else 1.0
         return self._ramp.apply(pcm[:, None])[:, 0]

@@ -2,10 +2,10 @@
 
 import math
 
-from .echo import SILENCE_POWER, Mono, block_frames, check_blocks, mean_square
+from .echo import SILENCE_POWER, Mono, check_blocks, frames_in, mean_square
 from .echo_delay import BulkDelay
 from .echo_drift import DriftCompensator
-from .echo_filter import EchoPathFilter
+from .echo_filter import FRAMES, EchoPathFilter
 from .echo_gate import ReturnLoss, StartGate
 from .echo_suppressor import ResidualSuppressor
 from .errors import UnsupportedFormat
@@ -37,15 +37,16 @@ class KalmanEchoCanceller:
         if rate_hz not in RATES_HZ:
             raise UnsupportedFormat(f"rate_hz={rate_hz}: the Kalman echo canceller runs at 16000 or 24000")
         self.rate_hz = rate_hz
-        self._frame = block_frames(rate_hz)
+        frame = frames_in(rate_hz, 10)
+        self.block_frames = FRAMES * frame
         self._drift = DriftCompensator(rate_hz, MAX_BULK_DELAY_SECONDS)
         self._delay = BulkDelay(rate_hz)
-        self._filter = EchoPathFilter(self._frame, PARTITIONS)
-        self._suppressor = ResidualSuppressor(self._frame)
+        self._filter = EchoPathFilter(frame, PARTITIONS)
+        self._suppressor = ResidualSuppressor(frame)
         self._gate = StartGate(rate_hz)
-        self._loss, self._filter_loss = ReturnLoss(blocks=100), ReturnLoss(blocks=10)
+        self._loss, self._filter_loss = ReturnLoss(blocks=50), ReturnLoss(blocks=5)
         self._aligned = False
-        self._silent = PARTITIONS + 1  # blocks since the far end talked, in the filter
+        self._silent = PARTITIONS + 1  # frames since the far end talked, in the filter
 
     def reset(self) -> None:
         """Forgets the room, the delays and the sound so far."""
@@ -71,19 +72,19 @@ class KalmanEchoCanceller:
         return self._drift.delay_seconds
 
     def process(self, far: Mono, near: Mono, /) -> Mono:
-        """`near` of one block ago without the echo of `far`; float32 `[frame]`, 10 ms each.
+        """`near`, `latency_seconds` late, without the echo of `far`; float32 `[block_frames]`, 20 ms each.
 
         Raises UnsupportedFormat for other shapes and dtypes.
         """
-        far, near = check_blocks(far, near, self._frame)
+        far, near = check_blocks(far, near, self.block_frames)
         talking = mean_square(far) > SILENCE_POWER
         self._align(self._delay.process(far, near, talking))
         far = self._drift.process(far)
         heard = mean_square(far) > SILENCE_POWER
-        self._silent = 0 if heard else self._silent + 1
+        self._silent = 0 if heard else self._silent + FRAMES
         error, echo = self._filter.process(far, near, silent=self._silent > PARTITIONS)
         result = self._suppressor.process(error, echo)
-        self._drift.watch(self._filter.path, heard)
+        self._drift.watch(self._filter.path, len(far) / self.rate_hz, heard)
         if heard:
             self._judge(mean_square(near), mean_square(error), mean_square(result))
         return self._gate.process(result, talking, self._loss.db)

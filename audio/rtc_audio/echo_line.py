@@ -3,6 +3,7 @@
 import functools
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from .echo import Mono
@@ -21,6 +22,7 @@ class DelayLine:
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
         self._buffer = np.zeros(2 * capacity, np.float32)
+        self._windows = sliding_window_view(self._buffer, TAPS)
         self._fill = 0
         self.written = 0
 
@@ -50,11 +52,16 @@ class DelayLine:
         end = fraction + n * (ratio - 1)
         if fraction == end == 0.0:
             return self._span(whole, n)
-        span = self._span(whole - BEFORE + 1, n + TAPS - 1)
-        out = np.correlate(span, _kernel(fraction))
-        if end != fraction:
-            out += (np.correlate(span, _kernel(end)) - out) * _fade(n)
+        begun, ended = (self._windows_from(whole - BEFORE + 1, n) @ _kernels(fraction, end).T).T
+        out: Mono = begun + (ended - begun) * _fade(n)
         return out
+
+    def _windows_from(self, start: int, n: int) -> NDArray[np.float32]:
+        """`[n, TAPS]` that begin at the samples start … start + n − 1."""
+        first = self._fill - self.written + start
+        if first >= 0 and first + n + TAPS - 1 <= self._fill:
+            return self._windows[first : first + n]
+        return sliding_window_view(self._span(start, n + TAPS - 1), TAPS)
 
     def _span(self, start: int, n: int) -> Mono:
         """Samples start … start + n − 1."""
@@ -68,10 +75,9 @@ class DelayLine:
         return out
 
 
-def _kernel(fraction: float) -> Mono:
-    """`[TAPS]` that interpolate at `fraction` of a sample, −0.5 to 1.5, behind the middle of their window."""
-    taps: Mono = _bank()[round((fraction + 0.5) * PHASES)]
-    return taps
+def _kernels(*fractions: float) -> NDArray[np.float32]:
+    """`[fraction, TAPS]` that interpolate at fractions of a sample, −0.5 to 1.5, behind the middle of a window."""
+    return _bank()[[round((fraction + 0.5) * PHASES) for fraction in fractions]]
 
 
 @functools.cache

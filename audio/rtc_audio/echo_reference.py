@@ -13,50 +13,75 @@ SLIDE_SECONDS = (
     10.0  # time constant of reading: a canceller follows slow changes of the delay, not the stamps' jitter
 )
 ASTRAY_SECONDS = 0.005  # off by more, reading starts over where it should be
-SETTLED = 50  # blocks after which the clocks are known well enough to slide
-SLOWEST_GAIN = 5e-4  # of the clock's estimate, per block: 20 s of 10 ms blocks
+SETTLED_SECONDS = 0.5  # after which a clock is known well enough to follow it
+
+JITTER_SECONDS = 0.002  # of time stamps
+LATEST_SECONDS = 0.004  # a stamp that is off by more counts as off by that: the program was held up …
+LATE_BLOCKS = 50  # … unless so many are in a row: then the device's latency has changed
+CRYSTAL = 1e-4  # how much a clock's rate may differ from its nominal one
+WANDER = 3e-7  # and by how much it changes in a second
 
 
 class StreamClock:
     """When the samples of a stream happen, from time stamps that jitter: position → seconds, a straight line.
 
-    The line is fitted to all blocks at first, then to the last half minute (expanding-memory, then fading-memory
-    alpha-beta filter: E. Brookner, "Tracking and Kalman filtering made easy", 1998). `blocks` counts those since the
-    line began.
+    A Kalman filter for the line's offset and slope that knows what crystals are like, so that the jitter of the first
+    seconds is not taken for a drift; later it leans on about the last half minute.
     """
 
     def __init__(self, rate_hz: float) -> None:
         self._nominal = 1 / rate_hz
         self.period = self._nominal  # seconds from sample to sample
-        self._at = (0.0, 0.0)  # position, seconds
-        self.blocks = 0
+        self._begun: float | None = None  # position at which the line began
+        self._position, self._seconds = 0.0, 0.0  # its last point
+        self._offset, self._both, self._slope = 0.0, 0.0, CRYSTAL**2  # covariance; the slope is relative
+        self._late = 0  # stamps in a row that were off by more than jitter
+
+    @property
+    def settled(self) -> bool:
+        """Whether the line is known well."""
+        return self._begun is not None and (self._position - self._begun) * self._nominal >= SETTLED_SECONDS
 
     def update(self, position: float, seconds: float) -> bool:
         """The sample at `position` happens at `seconds`; False if that is a jump, with which the line begins anew."""
-        predicted = self.seconds(position)
-        late = seconds - predicted
-        jump = self.blocks > 0 and abs(late) > JUMP_SECONDS
-        if jump or not self.blocks:
-            self._at, self.blocks = (position, seconds), 1
-            return not jump
-        n = self.blocks
-        self.blocks = n + 1
-        alpha = max(2 * (2 * n + 1) / ((n + 1) * (n + 2)), 2 * SLOWEST_GAIN)
-        beta = max(6 / ((n + 1) * (n + 2)), SLOWEST_GAIN**2)
-        step = position - self._at[0]
-        if step > 0 and n > 20:  # the slope of a few blocks is all jitter
-            self.period += beta * late / step
-            self.period = min(max(self.period, self._nominal * (1 - SLIDE)), self._nominal * (1 + SLIDE))
-        self._at = (position, predicted + alpha * late)
+        if self._begun is None:
+            self._begin(position, seconds)
+            return True
+        late = seconds - self.seconds(position)
+        self._late = self._late + 1 if abs(late) > LATEST_SECONDS else 0
+        if abs(late) > JUMP_SECONDS or self._late > LATE_BLOCKS:
+            self._begin(position, seconds)
+            return False
+        self._correct(position, min(max(late, -LATEST_SECONDS), LATEST_SECONDS))
         return True
+
+    def _begin(self, position: float, seconds: float) -> None:
+        """At a new place; the crystal is the same."""
+        self._begun, self._late = position, 0
+        self._position, self._seconds = position, seconds
+        self._offset, self._both = JITTER_SECONDS**2, 0.0
+
+    def _correct(self, position: float, late: float) -> None:
+        predicted = self.seconds(position)
+        passed = (position - self._position) * self._nominal
+        self._offset += passed * (2 * self._both + passed * self._slope)
+        self._both += passed * self._slope
+        self._slope += passed * WANDER**2
+        gain = self._offset / (self._offset + JITTER_SECONDS**2)
+        slope_gain = self._both / (self._offset + JITTER_SECONDS**2)
+        self._slope -= slope_gain * self._both
+        self._offset *= 1 - gain
+        self._both *= 1 - gain
+        self._position, self._seconds = position, predicted + gain * late
+        self.period += self._nominal * slope_gain * late
 
     def seconds(self, position: float) -> float:
         """When the sample at `position` happens."""
-        return self._at[1] + (position - self._at[0]) * self.period
+        return self._seconds + (position - self._position) * self.period
 
     def position(self, seconds: float) -> float:
         """What happens at `seconds`, between the samples too."""
-        return self._at[0] + (seconds - self._at[1]) / self.period
+        return self._position + (seconds - self._seconds) / self.period
 
 
 class FarReference:
@@ -95,6 +120,7 @@ class FarReference:
         self._origin = self._line.written  # where in the line the far end's position 0 is
         self._written = self._read = 0
         self._at: float | None = None  # position in the line that is read next
+        self._settled = False
         self.jumps = 0
 
     @property
@@ -131,10 +157,15 @@ class FarReference:
         if not self._written:
             return np.zeros(n, np.float32)
         target = self._place(self._near_clock.seconds(self._read)) - n
-        settled = min(self._near_clock.blocks, self._far_clock.blocks) > SETTLED
-        if self._at is None or not settled or abs(target - self._at) > ASTRAY_SECONDS * self.rate_hz:
+        settled = self._near_clock.settled and self._far_clock.settled
+        if (
+            self._at is None
+            or settled > self._settled
+            or abs(target - self._at) > ASTRAY_SECONDS * self.rate_hz
+        ):
             self._at = float(round(target))
-        slide = (target - self._at) / (SLIDE_SECONDS * self.rate_hz)
+        self._settled = settled
+        slide = settled * (target - self._at) / (SLIDE_SECONDS * self.rate_hz)
         ratio = 1 + min(max(slide, -SLIDE), SLIDE)
         out = self._line.read(self._at, n, ratio)
         self._at += n * ratio

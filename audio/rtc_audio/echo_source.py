@@ -39,7 +39,6 @@ class _Bench:
     """What one rate of the microphone needs."""
 
     rate_hz: int
-    block_frames: int
     canceller: EchoCanceller
     reference: FarReference
 
@@ -47,8 +46,8 @@ class _Bench:
 class EchoSource:
     """Passes `source` on, mono, without the echo of what `played` is told of.
 
-    Reads the source in whole blocks of 10 ms and lines both sides up by their times: `next_seconds` where the source
-    has it, else its sound was recorded just before it is read. Adds `latency_seconds`, up to 10 ms more where reads are
+    Reads the source in whole blocks of 20 ms and lines both sides up by their times: `next_seconds` where the source
+    has it, else its sound was recorded just before it is read. Adds `latency_seconds`, up to 20 ms more where reads are
     no whole blocks. The call does not depend on it: should it fail, `on_error` is told once and the source is passed
     on as it is, until `reset`. `far_rate_hz` is the rate of what was played.
 
@@ -77,6 +76,7 @@ class EchoSource:
         self._clock = clock
         self._on_error = on_error
         self._bench: _Bench | None = None
+        self._part = np.empty(0, np.float32)  # of a block
         self._ready = BlockFifo(1)
         if callable(getattr(source, "clear", None)):
             self.clear = self._clear
@@ -89,7 +89,7 @@ class EchoSource:
     @property
     def ended(self) -> bool:
         """Whether the source has ended and all of it has been read."""
-        return self.source.ended and not self._ready.frames
+        return self.source.ended and not self._ready.frames and not len(self._part)
 
     @property
     def live(self) -> bool:
@@ -118,6 +118,7 @@ class EchoSource:
 
     def _clear(self) -> None:
         self._ready.clear()
+        self._part = self._part[:0]
         getattr(self.source, "clear")()  # noqa: B009 - not every source has it
 
     def played(self, pcm: Mono, at_seconds: float) -> None:
@@ -139,13 +140,16 @@ class EchoSource:
     def _draw(self, missing: int) -> None:
         """Takes whole blocks of the source until `missing` frames are ready, or it has no more for now."""
         source, rate_hz = self.source, self.source.rate_hz
-        block = max(1, rate_hz // 100)
-        count = -(-missing // block) * block
-        near = _mono(source, source.read(count), count)
+        block = max(1, rate_hz // 50)
+        count = -(-missing // block) * block - len(self._part)
+        fresh = _mono(source, source.read(count), count)
+        near = np.concatenate([self._part, fresh])
         at_seconds = self._recorded_until() - len(near) / rate_hz
-        if short := -len(near) % block:
-            near = np.concatenate([near, np.zeros(short, np.float32)])  # the source says that silence follows
-        for start in range(0, len(near), block):
+        if source.ended or not len(fresh):  # silence follows
+            near = np.concatenate([near, np.zeros(-len(near) % block, np.float32)])
+        whole = len(near) // block * block
+        self._part = near[whole:]
+        for start in range(0, whole, block):
             heard = self._cancel(near[start : start + block], at_seconds + start / rate_hz, rate_hz)
             self._ready.put(heard[:, None])
 
@@ -168,11 +172,9 @@ class EchoSource:
 
     def _set_up(self, rate_hz: int, block_frames: int) -> _Bench:
         """For the source's rate of the moment; another device may have another one."""
-        frames = block_frames if rate_hz % 100 else None
         return _Bench(
             rate_hz,
-            block_frames,
-            make_echo_canceller(self._kind, rate_hz, frames=frames),
+            make_echo_canceller(self._kind, rate_hz, block_frames=block_frames),
             FarReference(rate_hz, far_rate_hz=self._far_rate_hz),
         )
 

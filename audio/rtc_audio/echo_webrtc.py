@@ -8,8 +8,8 @@ from .echo import (
     SILENCE_POWER,
     EchoUnavailable,
     Mono,
-    block_frames,
     check_blocks,
+    frames_in,
     mean_square,
 )
 from .echo_gate import ReturnLoss
@@ -37,7 +37,7 @@ class WebRtcEchoCanceller:
                 f"rate_hz={rate_hz}: the WebRTC echo canceller runs at 16000, 24000 or 48000"
             )
         self.rate_hz = rate_hz
-        self._frame = block_frames(rate_hz)
+        self.block_frames = frames_in(rate_hz, 10)
         self._loss = ReturnLoss(blocks=100)
         self._module = self._load()
 
@@ -56,11 +56,11 @@ class WebRtcEchoCanceller:
         return self._loss.db
 
     def process(self, far: Mono, near: Mono, /) -> Mono:
-        """`near`, `latency_seconds` late, without the echo of `far`; float32 `[frame]`, 10 ms each.
+        """`near`, `latency_seconds` late, without the echo of `far`; float32 `[block_frames]`, 10 ms each.
 
         Raises UnsupportedFormat for other shapes and dtypes, EchoUnavailable if the library refuses.
         """
-        far, near = check_blocks(far, near, self._frame)
+        far, near = check_blocks(far, near, self.block_frames)
         result = self._through(far, near)
         if mean_square(far) > SILENCE_POWER:
             self._loss.update(mean_square(near), mean_square(result))
@@ -70,7 +70,7 @@ class WebRtcEchoCanceller:
         from livekit.rtc import AudioFrame
 
         played, heard = (
-            AudioFrame(bytearray(to_int16(pcm).tobytes()), self.rate_hz, 1, self._frame)
+            AudioFrame(bytearray(to_int16(pcm).tobytes()), self.rate_hz, 1, self.block_frames)
             for pcm in (far, near)
         )
         try:

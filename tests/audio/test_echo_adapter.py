@@ -24,7 +24,7 @@ from support.echo_scenes import cancel, scene
     ],
 )
 def test_sound_comes_out_when_it_says(rate_hz: int, frames: int, most_ms: float) -> None:
-    canceller = AdaptedEchoCanceller(NullEchoCanceller(16000), rate_hz, frames=frames)
+    canceller = AdaptedEchoCanceller(NullEchoCanceller(16000), rate_hz, block_frames=frames)
     late = canceller.latency_seconds
     time = np.arange(rate_hz // frames // 4 * frames) / rate_hz
 
@@ -62,7 +62,7 @@ def test_reset_keeps_the_latency() -> None:
 
 
 def test_other_blocks_than_agreed() -> None:
-    canceller = AdaptedEchoCanceller(NullEchoCanceller(16000), 48000, frames=256)
+    canceller = AdaptedEchoCanceller(NullEchoCanceller(16000), 48000, block_frames=256)
     block = np.zeros(480, np.float32)
     with pytest.raises(
         UnsupportedFormat, match=r"far is float32 of shape \[480\]: need float32 of shape \[256\]"

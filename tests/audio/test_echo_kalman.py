@@ -6,10 +6,20 @@ import pytest
 from rtc_audio.echo import EchoCanceller
 from rtc_audio.echo_kalman import KalmanEchoCanceller
 from rtc_audio.errors import UnsupportedFormat
-from support.echo_scenes import RATE_HZ, Outcome, Scene, cancel, rms, scene, shipped_speech, speech_like
+from support.echo_scenes import (
+    RATE_HZ,
+    Outcome,
+    Scene,
+    cancel,
+    in_blocks,
+    rms,
+    scene,
+    shipped_speech,
+    speech_like,
+)
 
-FRAME = RATE_HZ // 100
-SILENCE = np.zeros(FRAME, np.float32)
+BLOCK, LATE = RATE_HZ // 50, RATE_HZ // 100
+SILENCE = np.zeros(BLOCK, np.float32)
 
 
 def check(outcome: Outcome, erle_db: float, near_sdr_db: float) -> None:
@@ -81,8 +91,8 @@ def test_talker_stays_intelligible(drive: float, echo_db: float, near_db: float,
 def test_alone_the_talker_comes_through_untouched() -> None:
     voice = (0.1 * speech_like(3, 5)).astype(np.float32)
     canceller = KalmanEchoCanceller()
-    out = np.concatenate([canceller.process(SILENCE, block) for block in voice.reshape(-1, FRAME)])
-    np.testing.assert_allclose(out[FRAME:], voice[:-FRAME], atol=1e-6)
+    out = np.concatenate([canceller.process(SILENCE, block) for block in voice.reshape(-1, BLOCK)])
+    np.testing.assert_allclose(out[LATE:], voice[:-LATE], atol=1e-6)
     assert canceller.erle_db is None
 
 
@@ -91,8 +101,7 @@ def test_gate_opens_although_nothing_can_be_cancelled() -> None:
     far = 0.3 * speech_like(10, 1).astype(np.float32)
     voice = (0.1 * speech_like(10, 5)).astype(np.float32)
     canceller = KalmanEchoCanceller()
-    blocks = zip(far.reshape(-1, FRAME), voice.reshape(-1, FRAME), strict=True)
-    out = np.concatenate([canceller.process(*pair) for pair in blocks])
+    out = np.concatenate([canceller.process(*pair) for pair in in_blocks(BLOCK, far, voice)])
     first, last = slice(0, 4 * RATE_HZ), slice(7 * RATE_HZ, None)
     assert rms(out[first]) < 0.1 * rms(voice[first])
     assert rms(out[last]) > 0.8 * rms(voice[last])
@@ -123,7 +132,7 @@ def test_samples_that_are_not_finite_do_no_harm() -> None:
 
 
 def test_arguments_are_left_as_they_are() -> None:
-    far, near = np.full(FRAME, np.nan, np.float32), np.full(FRAME, 0.5, np.float32)
+    far, near = np.full(BLOCK, np.nan, np.float32), np.full(BLOCK, 0.5, np.float32)
     KalmanEchoCanceller().process(far, near)
     assert np.isnan(far).all()
     assert (near == 0.5).all()

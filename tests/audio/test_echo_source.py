@@ -18,7 +18,7 @@ DAC_SECONDS = 0.025
 
 
 class Microphone:
-    """Records the scene; `now` is the time up to which there is sound."""
+    """Has recorded the first `until` frames of the scene."""
 
     channels = 1
     live = True
@@ -27,6 +27,7 @@ class Microphone:
     def __init__(self, recorded: Mono, rate_hz: int) -> None:
         self.rate_hz = rate_hz
         self.cleared = 0
+        self.until = len(recorded)
         self._recorded, self._at = recorded, 0
 
     @property
@@ -40,7 +41,7 @@ class Microphone:
         self.cleared += 1
 
     def read(self, n: int) -> Pcm:
-        pcm = self._recorded[self._at : self._at + n, None]
+        pcm = self._recorded[self._at : min(self._at + n, self.until), None]
         self._at += len(pcm)
         return pcm
 
@@ -59,11 +60,12 @@ def source_of(
     return made, errors
 
 
-def run(source: EchoSource, heard: Scene, n: int) -> Mono:
+def run(source: EchoSource, microphone: Microphone, heard: Scene, n: int) -> Mono:
     """Both devices at once: the loudspeaker's blocks of 10 ms are told as they are handed over, reads are of `n`."""
     out: list[Mono] = []
     block, told = heard.rate_hz // 100, 0
     for at in range(0, len(heard.far) - n, n):
+        microphone.until = at + n
         now = at + n + round(ADC_SECONDS * heard.rate_hz)  # when the last of these frames is had
         while (told + block) / heard.rate_hz <= now / heard.rate_hz + DAC_SECONDS and told < len(heard.far):
             source.played(heard.far[told : told + block], 100 + told / heard.rate_hz)
@@ -75,8 +77,9 @@ def run(source: EchoSource, heard: Scene, n: int) -> Mono:
 @pytest.mark.parametrize("n", [320, 160, 331])
 def test_the_echo_is_taken_out_whatever_the_size_of_the_reads(n: int) -> None:
     heard = scene(seconds=8, talk=(7.9, 8), delay_ms=60)
-    source, errors = source_of(Microphone(heard.microphone, heard.rate_hz))
-    out = run(source, heard, n)
+    microphone = Microphone(heard.microphone, heard.rate_hz)
+    source, errors = source_of(microphone)
+    out = run(source, microphone, heard, n)
     late = round(6 * heard.rate_hz), round(7.8 * heard.rate_hz)
     assert errors == []
     assert decibels(rms(heard.echo[slice(*late)]) / rms(out[slice(*late)])) >= 25
@@ -89,11 +92,23 @@ def test_reads_are_exactly_as_long_as_asked_for() -> None:
     assert [len(source.read(n)) for n in (1, 159, 160, 500, 7)] == [1, 159, 160, 500, 7]
 
 
-def test_what_is_read_is_the_source_in_order_and_what_it_lacks_is_missing() -> None:
+def test_what_is_read_is_the_source_in_order_and_silence_fills_its_last_block() -> None:
     recorded = np.arange(1, 801, dtype=np.float32)
     source, _ = source_of(Microphone(recorded, 16000), "off")
     pcm = np.concatenate([source.read(330) for _ in range(5)])[:, 0]
-    assert pcm.tolist() == recorded.tolist()
+    assert pcm.tolist() == recorded.tolist() + 160 * [0]
+
+
+def test_a_part_of_a_block_waits_for_the_rest() -> None:
+    """A microphone has recorded 10 ms since the last read, blocks are 20."""
+    microphone = Microphone(np.arange(1, 3201, dtype=np.float32), 16000)
+    source, _ = source_of(microphone, "off")
+    parts: list[Mono] = []
+    for until in range(160, 3201, 160):
+        microphone.until = until
+        parts.append(source.read(160)[:, 0])
+    assert [len(part) for part in parts] == [0] + 19 * [160]
+    assert np.concatenate(parts).tolist() == list(range(1, 19 * 160 + 1))
 
 
 def test_several_channels_become_one() -> None:
@@ -210,6 +225,6 @@ def test_bad_shapes_of_the_source_are_its_own_fault() -> None:
             return np.zeros(n, np.float32)
 
     source, errors = source_of(Flat(np.zeros(10, np.float32), 16000))
-    with pytest.raises(UnsupportedFormat, match=r"^Flat.read\(160\) did not return float32 \[frame, ch"):
+    with pytest.raises(UnsupportedFormat, match=r"^Flat.read\(320\) did not return float32 \[frame, ch"):
         source.read(160)
     assert errors == []

@@ -1,6 +1,7 @@
 """Rooms with a loudspeaker, a microphone and two talkers, made in code; and how well an echo was cancelled in them."""
 
 import wave
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,14 +103,17 @@ class Outcome:
 
 def cancel(canceller: EchoCanceller, heard: Scene) -> Outcome:
     """Runs a canceller through a scene, block by block."""
-    frame, count = heard.rate_hz // 100, len(heard.far)
     blocks = [
-        canceller.process(heard.far[at : at + frame], heard.microphone[at : at + frame])
-        for at in range(0, count, frame)
+        canceller.process(*pair) for pair in in_blocks(canceller.block_frames, heard.far, heard.microphone)
     ]
     late = round(canceller.latency_seconds * heard.rate_hz)
     out = np.concatenate([*blocks, np.zeros(late, np.float32)])[late:]
     return Outcome(heard, out.astype(np.float64))
+
+
+def in_blocks(frames: int, *signals: Mono) -> Iterator[tuple[Mono, ...]]:
+    """The signals, block by block."""
+    return zip(*(signal.reshape(-1, frames) for signal in signals), strict=True)
 
 
 def speech_like(seconds: float, seed: int, rate_hz: int = RATE_HZ) -> Signal:

@@ -31,14 +31,17 @@ DEVICES = [
 def make_room(cards: FakeCards, *, speak: tuple[float, float] | None, echo: float = 0.5) -> None:
     """Somebody speaks between two times of the microphone, and it hears the loudspeaker."""
     speech, rate_hz = read_wav(SPEECH)
+    begun: dict[int, int] = {}  # by loudspeaker, the microphone's block in which it began
 
     def sound(name: str, channel: int, seconds: Signal) -> Signal:
         heard = np.random.default_rng(round(seconds[0] * 100)).standard_normal(len(seconds)) * 1e-4
         if speak is not None and speak[0] <= seconds[0] < speak[1]:
             heard += np.interp(seconds - speak[0], np.arange(len(speech)) / rate_hz, speech)
         for stream in cards.open_streams:
-            if stream.request.direction == "output" and len(stream.played) > ROOM_BLOCKS:
-                heard += echo * stream.played[-ROOM_BLOCKS][:, 0]
+            if stream.request.direction == "output":  # by their clocks: either may be called late
+                now = round(seconds[0] * 100)
+                at = now - begun.setdefault(id(stream), now - len(stream.played)) - ROOM_BLOCKS
+                heard += echo * stream.played[at][:, 0] if 0 <= at < len(stream.played) else 0.0
         return heard
 
     cards.sound = sound
