@@ -1,23 +1,11 @@
-"""The session's configuration: its defaults, the deep merge of an update and what the service refuses in one.
-
-Field names and ranges are those of the service's ``session`` object; unknown fields are refused as the service does.
-"""
+"""The session's configuration: its defaults, the deep merge of an update and what the service refuses in one."""
 
 import copy
 from collections.abc import Mapping
 from typing import Any
 
-from .problems import (
-    Check,
-    EventError,
-    between,
-    check_type,
-    fields,
-    nullable,
-    of_type,
-    one_of,
-    required,
-)
+from .config_fields import RESPONSE, SESSION, TURN_DETECTION
+from .problems import EventError, one_of, required
 
 DEFAULT_MODEL = "gpt-realtime"
 
@@ -56,115 +44,6 @@ _TURN_DETECTION_DEFAULTS: dict[str, dict[str, Any]] = {
     "semantic_vad": {"eagerness": "auto", "create_response": True, "interrupt_response": True},
 }
 
-_TURN_DETECTION_FIELDS: dict[str, Check] = {
-    "server_vad": fields(
-        type=of_type(str),
-        threshold=between(0, 1),
-        prefix_padding_ms=between(0, 10_000, whole=True),
-        silence_duration_ms=between(20, 10_000, whole=True),
-        idle_timeout_ms=nullable(between(5_000, 30_000, whole=True)),
-        create_response=of_type(bool),
-        interrupt_response=of_type(bool),
-    ),
-    "semantic_vad": fields(
-        type=of_type(str),
-        eagerness=one_of("low", "medium", "high", "auto"),
-        create_response=of_type(bool),
-        interrupt_response=of_type(bool),
-    ),
-}
-
-
-def _turn_detection(value: Any, param: str) -> None:
-    check_type(value, param, dict)
-    if "type" in value:  # without one the update is about the kind that is in force: checked after the merge
-        one_of(*_TURN_DETECTION_FIELDS)(value["type"], f"{param}.type")
-        _TURN_DETECTION_FIELDS[value["type"]](value, param)
-
-
-def _format(value: Any, param: str) -> None:
-    check_type(value, param, dict)
-    one_of("audio/pcm", "audio/pcmu", "audio/pcma")(required(value, "type", str, param), f"{param}.type")
-    allowed = {"rate": one_of(24000)} if value["type"] == "audio/pcm" else {}
-    fields(type=of_type(str), **allowed)(value, param)
-
-
-def _voice(value: Any, param: str) -> None:
-    if isinstance(value, dict):
-        fields(id=of_type(str))(value, param)
-    elif not isinstance(value, str) or not value:
-        raise EventError(
-            "invalid_value",
-            f"Invalid value for '{param}': expected a voice name or an object with its id.",
-            param,
-        )
-
-
-def _modalities(value: Any, param: str) -> None:
-    one_of(["audio"], ["text"])(value, param)
-
-
-def _max_output_tokens(value: Any, param: str) -> None:
-    if value != "inf":
-        between(1, 4096, whole=True)(value, param)
-
-
-def _tools(value: Any, param: str) -> None:
-    check_type(value, param, list)
-    for index, tool in enumerate(value):
-        path = f"{param}[{index}]"
-        check_type(tool, path, dict)
-        kind = required(tool, "type", str, path)
-        one_of("function", "mcp")(kind, f"{path}.type")
-        required(tool, "name" if kind == "function" else "server_label", str, path)
-
-
-def _tool_choice(value: Any, param: str) -> None:
-    if not isinstance(value, dict):
-        one_of("none", "auto", "required")(value, param)
-
-
-def _string_or_object(value: Any, param: str) -> None:
-    check_type(value, param, str if isinstance(value, str) else dict)
-
-
-_ANY_RESPONSE: dict[str, Check] = {
-    "instructions": of_type(str),
-    "output_modalities": _modalities,
-    "tools": _tools,
-    "tool_choice": _tool_choice,
-    "parallel_tool_calls": of_type(bool),
-    "max_output_tokens": _max_output_tokens,
-    "prompt": nullable(of_type(dict)),
-    "reasoning": nullable(of_type(dict)),
-}
-
-_SESSION = fields(
-    type=one_of("realtime"),
-    model=of_type(str),
-    include=nullable(of_type(list)),
-    tracing=nullable(_string_or_object),
-    truncation=_string_or_object,
-    audio=fields(
-        input=fields(
-            format=_format,
-            transcription=nullable(of_type(dict)),
-            noise_reduction=nullable(of_type(dict)),
-            turn_detection=nullable(_turn_detection),
-        ),
-        output=fields(format=_format, voice=_voice, speed=between(0.25, 1.5)),
-    ),
-    **_ANY_RESPONSE,
-)
-
-_RESPONSE = fields(
-    conversation=of_type(str),
-    input=of_type(list),
-    metadata=nullable(of_type(dict)),
-    audio=fields(output=fields(format=_format, voice=_voice)),
-    **_ANY_RESPONSE,
-)
-
 
 def initial_session(given: Mapping[str, Any] | None) -> dict[str, Any]:
     """The session of a call that was made with `given` (or nothing) over the service's defaults.
@@ -174,7 +53,7 @@ def initial_session(given: Mapping[str, Any] | None) -> dict[str, Any]:
     session = _with_turn_detection(_DEFAULTS)
     if not given:
         return session
-    _SESSION(dict(given), "session")
+    SESSION(dict(given), "session")
     return _with_turn_detection(_merged(session, given))
 
 
@@ -187,7 +66,7 @@ def updated_session(
     Raises `EventError`, then nothing has changed.
     """
     one_of("realtime")(required(update, "type", str, "session"), "session.type")
-    _SESSION(update, "session")
+    SESSION(update, "session")
     new = _with_turn_detection(_merged(session, update))
     if model_fixed and new["model"] != session["model"]:
         raise EventError("cannot_update_model", "Cannot update a session's model.", "session.model")
@@ -206,7 +85,7 @@ def updated_session(
 
 def check_response(params: Mapping[str, Any]) -> None:
     """Raises `EventError` for parameters of a ``response.create`` that the service refuses."""
-    _RESPONSE(params, "response")
+    RESPONSE(params, "response")
 
 
 def _merged(base: Mapping[str, Any], update: Mapping[str, Any]) -> dict[str, Any]:
@@ -234,5 +113,5 @@ def _with_turn_detection(session: Mapping[str, Any]) -> dict[str, Any]:
         path = "session.audio.input.turn_detection"
         kind = required(given, "type", str, path)
         audio_input["turn_detection"] = {**_TURN_DETECTION_DEFAULTS[kind], **given}
-        _TURN_DETECTION_FIELDS[kind](audio_input["turn_detection"], path)
+        TURN_DETECTION[kind](audio_input["turn_detection"], path)
     return filled

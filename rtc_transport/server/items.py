@@ -10,7 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .formats import decode_pcm16
-from .problems import EventError, check_id, check_known, check_type, one_of, optional, required
+from .problems import (
+    Check,
+    EventError,
+    anything,
+    check_id,
+    fields,
+    list_of,
+    nullable,
+    of_type,
+    one_of,
+    optional,
+    required,
+)
 from .vad import RATE_HZ
 
 Mono = NDArray[np.float32]
@@ -25,7 +37,15 @@ _CONTENT_KINDS = {
     "user": ("input_text", "input_audio", "input_image"),
     "assistant": ("output_text",),
 }
-_PART_FIELDS = ("type", "text", "audio", "transcript", "image_url", "detail")
+_text = nullable(of_type(str))
+_PART = fields(
+    type=of_type(str),
+    text=_text,
+    audio=_text,
+    transcript=_text,
+    image_url=_text,
+    detail=nullable(one_of("auto", "low", "high")),
+)
 
 
 @dataclass(eq=False)
@@ -153,9 +173,10 @@ def client_item(data: Json, conversation: Conversation, new_id: Callable[[str], 
     kind = required(data, "type", str, "item")
     one_of(*_KINDS)(kind, "item.type")
     check, known = _KINDS[kind]
-    check_known(data, {*known, "type", "id", "object", "status"}, "item")
+    known(data, "item")
     item_id = optional(data, "id", str, "item")
-    wire = {**copy.deepcopy(data), "id": new_id("item") if item_id is None else check_id(item_id, "item.id")}
+    given = {key: copy.deepcopy(value) for key, value in data.items() if value is not None}
+    wire = {**given, "id": new_id("item") if item_id is None else check_id(item_id, "item.id")}
     item = Item(wire)
     check(item, conversation)
     if not kind.startswith("mcp_"):
@@ -176,8 +197,7 @@ def _message(item: Item, conversation: Conversation) -> None:
 
 
 def _part(part: Any, role: str, path: str) -> Mono | None:
-    check_type(part, path, dict)
-    check_known(part, _PART_FIELDS, path)
+    _PART(part, path)
     kind = required(part, "type", str, path)
     if kind == "output_audio" and role == "assistant":
         raise EventError("invalid_value", "Assistant messages with audio cannot be created.", f"{path}.type")
@@ -202,7 +222,6 @@ def _part(part: Any, role: str, path: str) -> Mono | None:
 def _function_call(item: Item, conversation: Conversation) -> None:
     required(item.data, "name", str, "item")
     required(item.data, "arguments", str, "item")
-    optional(item.data, "call_id", str, "item")
 
 
 def _function_call_output(item: Item, conversation: Conversation) -> None:
@@ -234,17 +253,34 @@ def _mcp_call(item: Item, conversation: Conversation) -> None:
 
 def _mcp_list_tools(item: Item, conversation: Conversation) -> None:
     required(item.data, "server_label", str, "item")
-    required(item.data, "tools", list, "item")
+    for index, tool in enumerate(required(item.data, "tools", list, "item")):
+        for key in ("name", "input_schema"):
+            if tool.get(key) is None:
+                required({}, key, str, f"item.tools[{index}]")
 
 
-_MCP_CALL = ("server_label", "name", "arguments")
-_KINDS: Mapping[str, tuple[Callable[[Item, Conversation], None], tuple[str, ...]]] = {
-    "message": (_message, ("role", "content")),
-    "function_call": (_function_call, ("name", "arguments", "call_id")),
-    "function_call_output": (_function_call_output, ("call_id", "output")),
-    "mcp_approval_response": (_mcp_approval_response, ("approval_request_id", "approve", "reason")),
-    "mcp_approval_request": (_mcp_call, _MCP_CALL),
-    "mcp_call": (_mcp_call, (*_MCP_CALL, "approval_request_id", "output", "error")),
-    "mcp_list_tools": (_mcp_list_tools, ("server_label", "tools")),
+def _own(**checks: Check) -> Check:
+    return fields(type=of_type(str), id=_text, **checks)
+
+
+def _of_conversation(**checks: Check) -> Check:
+    status = one_of("completed", "incomplete", "in_progress")
+    return _own(object=nullable(one_of("realtime.item")), status=nullable(status), **checks)
+
+
+_MCP_CALL: dict[str, Check] = {"server_label": _text, "name": _text, "arguments": _text}
+_MCP_TOOL = fields(name=_text, input_schema=anything, description=_text, annotations=anything)
+_MCP_ERROR = nullable(fields(type=of_type(str), message=of_type(str), code=of_type(int)))
+_KINDS: Mapping[str, tuple[Callable[[Item, Conversation], None], Check]] = {
+    "message": (_message, _of_conversation(role=_text, content=anything)),
+    "function_call": (_function_call, _of_conversation(name=_text, arguments=_text, call_id=_text)),
+    "function_call_output": (_function_call_output, _of_conversation(call_id=_text, output=_text)),
+    "mcp_approval_response": (
+        _mcp_approval_response,
+        _own(approval_request_id=_text, approve=nullable(of_type(bool)), reason=_text),
+    ),
+    "mcp_approval_request": (_mcp_call, _own(**_MCP_CALL)),
+    "mcp_call": (_mcp_call, _own(**_MCP_CALL, approval_request_id=_text, output=_text, error=_MCP_ERROR)),
+    "mcp_list_tools": (_mcp_list_tools, _own(server_label=_text, tools=nullable(list_of(_MCP_TOOL)))),
 }
-"""What is checked in an item of each kind, and the fields of its own that it may have."""
+"""For each kind of item: what it must have and be about, and the fields it may have."""

@@ -144,6 +144,32 @@ def between(low: float, high: float, *, whole: bool = False) -> Check:
     return check
 
 
+def anything(value: Any, param: str) -> None:
+    """No check."""
+
+
+def list_of(check: Check) -> Check:
+    """A check for an array whose elements all pass `check`."""
+
+    def checked(value: Any, param: str) -> None:
+        check_type(value, param, list)
+        for index, element in enumerate(value):
+            check(element, f"{param}[{index}]")
+
+    return checked
+
+
+def map_of(check: Check) -> Check:
+    """A check for an object with any fields, whose values all pass `check`."""
+
+    def checked(value: Any, param: str) -> None:
+        check_type(value, param, dict)
+        for key, inner in value.items():
+            check(inner, f"{param}.{key}")
+
+    return checked
+
+
 def nullable(check: Check) -> Check:
     """`check`, or null."""
 

@@ -140,11 +140,13 @@ class Responder:
 
     def _truncate(self, cut: list[tuple[str, int]]) -> None:
         for item_id, sent_ms in cut:
-            if self._world.conversation.find(item_id) is None:
+            item = self._world.conversation.find(item_id)
+            if item is None:
                 continue  # deleted, or of a response outside of the conversation
-            self._world.conversation.truncate(item_id, 0, sent_ms)
+            end_ms = min(sent_ms, item.audio_ms)  # the client may have truncated it further
+            self._world.conversation.truncate(item_id, 0, end_ms)
             self._world.emit(
-                "conversation.item.truncated", item_id=item_id, content_index=0, audio_end_ms=sent_ms
+                "conversation.item.truncated", item_id=item_id, content_index=0, audio_end_ms=end_ms
             )
 
 
@@ -168,8 +170,6 @@ def _prompt(request: ResponseRequest) -> Prompt:
 
 
 def _check_metadata(metadata: Mapping[str, Any] | None) -> None:
-    for key, value in (metadata or {}).items():
-        check_type(value, f"response.metadata.{key}", str)
     if metadata is not None and len(metadata) > 16:
         raise EventError(
             "object_above_max_properties",

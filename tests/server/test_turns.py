@@ -140,6 +140,19 @@ def test_what_was_not_heard_is_not_in_the_conversation() -> None:
     assert item["item"]["content"] == [{"type": "output_audio"}]
 
 
+def test_an_item_that_the_client_has_truncated_is_not_made_longer_by_an_interruption() -> None:
+    driver = speaking_driver()
+    driver.run(0.3)
+    item_id = only(driver.log, "response.output_item.added")["item"]["id"]
+    place = {"item_id": item_id, "content_index": 0}
+    driver.send("response.cancel")
+    driver.send("conversation.item.truncate", **place, audio_end_ms=40)
+    events = driver.run(0.2, tone_pcm(0.2))
+    assert only(events, "conversation.item.truncated")["audio_end_ms"] == 40
+    driver.send("conversation.item.truncate", **place, audio_end_ms=41)
+    assert driver.log[-1]["error"]["message"] == "Audio content of 40ms is already shorter than 41ms"
+
+
 def test_a_finished_response_that_is_still_spoken_is_cut_without_a_second_done() -> None:
     driver = Driver(generation_speed=50)
     driver.utter(2.0)
