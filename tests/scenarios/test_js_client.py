@@ -86,7 +86,11 @@ async def test_the_official_javascript_client_holds_a_call(tmp_path: Path) -> No
         page.go_on()
 
         await page.until("interrupted")
-        assert types_of(call, "client")[-2:] == ["response.cancel", "output_audio_buffer.clear"]
+        asked = [kind for kind in types_of(call, "client") if kind != "conversation.item.retrieve"]
+        assert asked[-2:] == [
+            "response.cancel",
+            "output_audio_buffer.clear",
+        ]  # a truncated item it asks for, later
         truncated = await call.wait_for("conversation.item.truncated")
         assert 100 < truncated["audio_end_ms"] < 3000
         page.go_on()
