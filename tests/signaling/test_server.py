@@ -1,104 +1,34 @@
+"""The routes of the server side: calls, keys, secrets, CORS, refusals and faults on demand."""
+
 import asyncio
-import io
 import logging
-import socket
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
 
 import aiohttp
 import pytest
 from aiohttp import web
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from rtc_signaling import (
     CallRejected,
     RequestRejected,
     SdpClient,
-    SignalingError,
     SignalingServer,
     create_app,
     mint_client_secret,
 )
-from rtc_signaling.server_requests import read_call_session, read_offer, read_secret_request
-from support.raw_http import raw_server
-
-OFFER = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\n"
-ANSWER = "v=0\r\ns=answer\r\n"
-KEY = "sk-test"
-BEARER = {"Authorization": f"Bearer {KEY}"}
-SDP = BEARER | {"Content-Type": "application/sdp"}
-CALLS = "/realtime/calls"
-SECRETS = "/realtime/client_secrets"
-
-
-class Calls:
-    """A call handler that remembers what it was asked."""
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[str, dict[str, object] | None, bool]] = []
-        self.open: set[str] = set()
-        self.error: Exception | None = None
-        self.wait: asyncio.Event | None = None
-        self.started = asyncio.Event()
-        self.cancelled = asyncio.Event()
-
-    async def answer(
-        self, offer_sdp: str, session: dict[str, object] | None, secret: bool
-    ) -> tuple[str, str]:
-        self.started.set()
-        if self.wait is not None:
-            try:
-                await self.wait.wait()
-            except asyncio.CancelledError:
-                self.cancelled.set()
-                raise
-        if self.error is not None:
-            raise self.error
-        self.asked.append((offer_sdp, session, secret))
-        call_id = f"rtc_{len(self.asked)}"
-        self.open.add(call_id)
-        return call_id, ANSWER
-
-    async def hangup(self, call_id: str) -> bool:
-        known = call_id in self.open
-        self.open.discard(call_id)
-        return known
-
-
-@pytest.fixture
-def calls() -> Calls:
-    return Calls()
-
-
-def port_of(url: str) -> int:
-    return int(url.split(":")[2].split("/")[0])
-
-
-@asynccontextmanager
-async def serving(app: web.Application) -> AsyncIterator[tuple[str, aiohttp.ClientSession]]:
-    async with SignalingServer(app) as server, aiohttp.ClientSession() as http:
-        yield server.url, http
-
-
-@pytest.fixture
-async def served(calls: Calls) -> AsyncIterator[tuple[str, aiohttp.ClientSession]]:
-    async with serving(create_app(calls, keys=[KEY])) as url_and_http:
-        yield url_and_http
-
-
-async def error_of(response: aiohttp.ClientResponse) -> dict[str, Any]:
-    """The error of a response, checked for the shape that every error of the service has."""
-    assert response.content_type == "application/json"
-    assert response.headers["x-request-id"].startswith("req_")
-    assert response.headers["Access-Control-Allow-Origin"] == "*"
-    body = await response.json()
-    assert set(body) == {"error"}
-    assert set(body["error"]) == {"message", "type", "code", "param"}
-    error: dict[str, Any] = body["error"]
-    return error
+from support.signaling_calls import (
+    ANSWER,
+    BEARER,
+    CALLS,
+    KEY,
+    OFFER,
+    SDP,
+    SECRETS,
+    Calls,
+    error_of,
+    port_of,
+    serving,
+)
 
 
 async def test_a_raw_offer_opens_a_call(calls: Calls, served: tuple[str, aiohttp.ClientSession]) -> None:
@@ -150,85 +80,6 @@ async def test_a_changed_session_does_not_change_what_the_secret_is_bound_to(cal
             (_, session, _) = calls.asked[-1]
             assert session == {"type": "realtime", "audio": {"output": {}}}
             session["audio"] = None
-
-
-@pytest.mark.parametrize(
-    ("content_type", "body", "status", "code", "param"),
-    [
-        ("application/sdp", b"", 400, "invalid_offer", "sdp"),
-        ("application/sdp", b" \r\n", 400, "invalid_offer", "sdp"),
-        ("application/sdp", b"hello", 400, "invalid_offer", "sdp"),
-        ("application/sdp", b"\xff\xfe", 400, "invalid_offer", "sdp"),
-        ("application/sdp", b"v=0\r\n" * 300_000, 413, "request_too_large", None),
-        ("application/json", b"{}", 415, "unsupported_content_type", None),
-        ("text/plain", OFFER.encode(), 415, "unsupported_content_type", None),
-        ("multipart/form-data", b"", 400, "invalid_body", None),
-        ("multipart/form-data; boundary=x", b"nonsense", 400, "invalid_body", None),
-        ("multipart/form-data; boundary=x", b"--x--\r\n", 400, "missing_required_parameter", "sdp"),
-    ],
-)
-async def test_what_is_no_offer_is_refused(
-    served: tuple[str, aiohttp.ClientSession],
-    content_type: str,
-    body: bytes,
-    status: int,
-    code: str,
-    param: str | None,
-) -> None:
-    url, http = served
-    headers = BEARER | {"Content-Type": content_type}
-    async with http.post(url + CALLS, data=io.BytesIO(body), headers=headers) as response:
-        assert response.status == status
-        error = await error_of(response)
-    assert (error["code"], error["param"]) == (code, param)
-
-
-@pytest.mark.parametrize(
-    ("session", "code", "param"),
-    [
-        (b"nonsense", "invalid_json", "session"),
-        (b"[]", "invalid_json", "session"),
-        (b'{"type": NaN}', "invalid_json", "session"),
-        (b"[" * 100_000, "invalid_json", "session"),
-        (b"{}", "missing_required_parameter", "session.type"),
-        (b'{"type": "chat", "model": "m"}', "invalid_value", "session.type"),
-        (b'{"type": ["realtime"], "model": "m"}', "invalid_value", "session.type"),
-        (b'{"type": "realtime"}', "missing_required_parameter", "session.model"),
-        (b'{"type": "realtime", "model": ""}', "missing_required_parameter", "session.model"),
-        (b'{"type": "realtime", "model": 5}', "invalid_value", "session.model"),
-    ],
-)
-def test_what_is_no_session_is_refused(session: bytes, code: str, param: str) -> None:
-    with pytest.raises(CallRejected) as caught:
-        read_call_session(session)
-    assert (caught.value.status, caught.value.code, caught.value.param) == (400, code, param)
-
-
-def test_a_byte_order_mark_before_the_offer_is_dropped() -> None:
-    assert read_offer(b"\xef\xbb\xbf" + OFFER.encode()) == OFFER
-
-
-@settings(deadline=None, derandomize=True)
-@given(st.binary(max_size=200))
-def test_no_body_crashes_a_reader(content: bytes) -> None:
-    for read in (read_offer, read_call_session, read_secret_request):
-        try:
-            read(content)
-        except CallRejected as rejected:
-            status = rejected.status
-        else:
-            status = 200
-        assert status in (200, 400)
-
-
-@settings(deadline=None, derandomize=True)
-@given(st.binary(max_size=200))
-async def test_no_multipart_body_crashes_the_server(content: bytes) -> None:
-    form = b"--x\r\nContent-Disposition: form-data; name=sdp\r\n" + content + b"\r\n--x--\r\n"
-    async with serving(create_app(Calls())) as (url, http):
-        headers = BEARER | {"Content-Type": "multipart/form-data; boundary=x"}
-        async with http.post(url + CALLS, data=form, headers=headers) as response:
-            assert response.status in (201, 400)
 
 
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Basic abc"}])
@@ -455,127 +306,6 @@ async def test_a_crash_of_an_intercept_is_a_500(calls: Calls, caplog: pytest.Log
         assert response.status == 500
         assert (await error_of(response))["code"] == "server_error"
     assert len(caplog.records) == 1
-
-
-@pytest.mark.parametrize("stubborn", [False, True])
-async def test_closing_does_not_wait_for_requests_under_way(calls: Calls, stubborn: bool) -> None:
-    arrived, released = asyncio.Event(), asyncio.Event()
-
-    async def hang(request: web.Request) -> None:
-        arrived.set()
-        while not released.is_set():
-            try:
-                await released.wait()
-            except asyncio.CancelledError:
-                if not stubborn:
-                    raise
-
-    async with aiohttp.ClientSession() as http:
-        async with SignalingServer(create_app(calls, intercept=hang)) as server:
-            _, idle = await asyncio.open_connection("127.0.0.1", port_of(server.url))
-            hanging = asyncio.ensure_future(http.post(server.url + CALLS))
-            await arrived.wait()
-            started = time.monotonic()
-        assert time.monotonic() - started < 2
-        with pytest.raises(aiohttp.ClientError):
-            await hanging
-    idle.close()
-    released.set()
-
-
-async def test_closing_twice_and_cancelled_is_harmless(calls: Calls) -> None:
-    server = SignalingServer(create_app(calls))
-    await server.start()
-    url = server.url
-    closing = asyncio.create_task(server.aclose())
-    await asyncio.sleep(0)
-    closing.cancel()
-    await asyncio.gather(closing, server.aclose(), server.aclose(), return_exceptions=True)
-    await server.aclose()
-    with pytest.raises(SignalingError, match="cannot connect to"):
-        await SdpClient(base_url=url).exchange(OFFER, key=KEY, session={"model": "m"})
-    with pytest.raises(SignalingError, match="the server is not running"):
-        _ = server.url
-    with pytest.raises(SignalingError, match="the server is closed"):
-        await server.start()
-
-
-async def test_closing_is_bounded_even_if_the_application_is_not(
-    calls: Calls, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    async def forever(app: web.Application) -> None:
-        await asyncio.Event().wait()
-
-    monkeypatch.setattr("rtc_signaling.server._CLOSE_SECONDS", 0.05)
-    app = create_app(calls)
-    app.on_cleanup.append(forever)
-    async with SignalingServer(app):
-        pass
-    assert "did not close in time" in caplog.text
-
-
-async def test_cancelling_a_start_leaves_nothing_open(calls: Calls) -> None:
-    server = SignalingServer(create_app(calls))
-    starting = asyncio.create_task(server.start())
-    await asyncio.sleep(0)
-    starting.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await starting
-    with pytest.raises(SignalingError, match="the server is not running"):
-        _ = server.url
-
-
-async def test_an_unknown_host_is_named(calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def no_such_name(*_: object, **__: object) -> None:
-        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", no_such_name)
-    with pytest.raises(SignalingError) as caught:
-        await SignalingServer(create_app(calls), host="nowhere.example", port=8000).start()
-    assert str(caught.value) == "cannot listen on nowhere.example:8000: Name or service not known"
-
-
-async def test_a_server_that_never_started_can_be_closed(calls: Calls) -> None:
-    server = SignalingServer(create_app(calls))
-    with pytest.raises(SignalingError, match="the server is not running"):
-        _ = server.url
-    await server.aclose()
-
-
-async def test_a_taken_port_is_named(calls: Calls) -> None:
-    async with raw_server(b"") as other:
-        port = port_of(other.url)
-        with pytest.raises(SignalingError) as caught:
-            await SignalingServer(create_app(calls), port=port).start()
-    assert str(caught.value) == f"cannot listen on 127.0.0.1:{port}: Address already in use"
-
-
-@pytest.mark.parametrize(
-    ("host", "port", "text"),
-    [
-        ("127.0.0.1", 70_000, "cannot listen on 127.0.0.1:70000: "),
-        ("192.0.2.1", 0, "cannot listen on 192.0.2.1:0: Cannot assign requested address"),
-    ],
-)
-async def test_an_address_that_cannot_be_had_is_named(calls: Calls, host: str, port: int, text: str) -> None:
-    with pytest.raises(SignalingError) as caught:
-        await SignalingServer(create_app(calls), host=host, port=port).start()
-    assert str(caught.value).startswith(text)
-
-
-@pytest.mark.parametrize(
-    ("host", "shown"), [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("::1", "[::1]")]
-)
-async def test_the_url_can_be_called_whatever_the_host(calls: Calls, host: str, shown: str) -> None:
-    server = SignalingServer(create_app(calls), host=host)
-    try:
-        await server.start()
-    except SignalingError:
-        pytest.skip(f"this machine has no {host}")
-    async with SdpClient(base_url=server.url) as client:
-        assert server.url.startswith(f"http://{shown}:")
-        assert (await client.exchange(OFFER, key=KEY, session={"model": "m"})).call_id == "rtc_1"
-    await server.aclose()
 
 
 async def test_neither_keys_nor_sdp_reach_the_log(calls: Calls, caplog: pytest.LogCaptureFixture) -> None:
