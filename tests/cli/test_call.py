@@ -19,7 +19,7 @@ from support.command_line import (
     start_command,
     write_wav,
 )
-from support.openai_events import check_server_event
+from support.openai_events import check_client_event, check_server_event
 
 
 def envelope(pcm: NDArray[np.float64], rate_hz: int) -> NDArray[np.float64]:
@@ -77,7 +77,7 @@ def longest_run(flags: NDArray[np.bool_]) -> float:
 
 
 def check_log(path: Path) -> None:
-    """Every line has its time, the times do not go back, and every server event is a published one."""
+    """Every line has its time, the times do not go back, and every event of either side is a published one."""
     lines: list[dict[str, Any]] = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     assert all(set(line) == {"t", "direction", "event"} for line in lines)
     assert [line["t"] for line in lines] == sorted(line["t"] for line in lines)
@@ -93,6 +93,8 @@ def check_log(path: Path) -> None:
     for line in lines:
         if line["direction"] == "received":
             check_server_event(line["event"])
+        elif line["direction"] == "sent":
+            check_client_event(line["event"])
 
 
 def test_a_file_of_silence_lingers_and_says_so(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -1,23 +1,33 @@
-"""The published schema of server events (openai.types.realtime) as a strict check: unknown types and fields fail."""
+"""The published schema of events (openai.types.realtime) as a strict check: unknown types and fields fail."""
 
 import functools
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel
 
 
 @functools.cache
-def _models() -> dict[str, type[BaseModel]]:
-    from openai.types.realtime import RealtimeServerEvent  # 1.4 s: only where it is used
+def _models(side: Literal["server", "client"]) -> dict[str, type[BaseModel]]:
+    from openai.types.realtime import RealtimeClientEvent, RealtimeServerEvent  # 1.4 s: only where it is used
 
-    union = get_args(get_args(RealtimeServerEvent)[0]) or get_args(RealtimeServerEvent)
+    published: Any = RealtimeServerEvent if side == "server" else RealtimeClientEvent
+    union = get_args(get_args(published)[0]) or get_args(published)
     return {get_args(model.model_fields["type"].annotation)[0]: model for model in union}
 
 
 def check_server_event(event: dict[str, Any]) -> None:
     """Fails on an event the published schema does not have, or has otherwise."""
-    model = _models().get(event["type"])
-    assert model is not None, f"{event['type']} is no published server event"
+    _check("server", event)
+
+
+def check_client_event(event: dict[str, Any]) -> None:
+    """The same for what a client sends."""
+    _check("client", event)
+
+
+def _check(side: Literal["server", "client"], event: dict[str, Any]) -> None:
+    model = _models(side).get(event["type"])
+    assert model is not None, f"{event['type']} is no published {side} event"
     unknown = _unknown_fields(model.model_validate(event), event["type"])
     assert not unknown, f"unknown fields: {unknown}"
 
