@@ -47,6 +47,7 @@ Json = Annotated[
     bool, typer.Option("--json", help="One JSON object on stdout; text for people goes to stderr.")
 ]
 
+OTHER_FORMATS = {".aac", ".flac", ".m4a", ".mp3", ".ogg", ".opus", ".webm", ".wma"}
 NO_KEY = "no key: set OPENAI_API_KEY, or add --loopback to call an embedded server, which needs none"
 
 
@@ -85,6 +86,13 @@ def check_files(**named: Path | None) -> None:
 
     if clash := same_file({f"--{option}": path for option, path in named.items()}):
         raise WrongUsage(f"{clash} name the same file")
+
+
+def check_wav(**named: Path | None) -> None:
+    """That no file named by a keyword's option promises another format; raises `WrongUsage`."""
+    for option, path in named.items():
+        if path is not None and path.suffix.lower() in OTHER_FORMATS:
+            raise WrongUsage(f"--{option} is written as WAV: name it {path.with_suffix('.wav')}, not {path}")
 
 
 def session_of(file: Path | None, voice: str | None, instructions: str | None) -> "SessionConfig":
@@ -130,6 +138,7 @@ def call(
 
     key = api_key()
     check_whom(loopback, url, key)
+    check_wav(output=output)
     check_files(input=input, output=output, events=events, report=report)
     options = CallOptions(
         input=input,
@@ -188,6 +197,7 @@ def talk(
 
     key = api_key()
     check_whom(loopback, url, key)
+    check_wav(record=record)
     check_files(record=record, events=events, report=report)
     options = TalkOptions(
         input_device=device_named(input_device),

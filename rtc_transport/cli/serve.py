@@ -46,15 +46,16 @@ async def run_server(
     async with server:
         if json_output:
             running.print_json({"type": "listening", "url": server.url, "calls_url": server.calls_url})
-        _greet(console, server, with_keys=bool(keys))
+        _greet(console, server, everywhere=host in ("0.0.0.0", "::"), with_keys=bool(keys))
         with suppress(asyncio.CancelledError):
             await asyncio.Event().wait()
     console.print("closed", style="dim")
     return running.INTERRUPTED
 
 
-def _greet(console: Console, server: RealtimeServer, *, with_keys: bool) -> None:
-    console.print(f"listening on {server.url}", style="bold", markup=False)
+def _greet(console: Console, server: RealtimeServer, *, everywhere: bool, with_keys: bool) -> None:
+    beside = ", and on every other address of this machine" if everywhere else ""
+    console.print(f"listening on {server.url}{beside}", style="bold", markup=False, soft_wrap=True)
     key, which = ("KEY", "one of its keys") if with_keys else ("any", "any key")
     console.print(f"call it from another terminal, with {which}:", style="dim")
     command = f"OPENAI_API_KEY={key} rtc-transport call --url {server.calls_url} --input FILE --output FILE"

@@ -39,6 +39,18 @@ def test_two_options_that_name_one_file(capsys: pytest.CaptureFixture[str], tmp_
     assert (ended.code, ended.error) == (2, "--input and --report name the same file")
 
 
+@pytest.mark.parametrize("command", ["call", "talk"])
+def test_a_recording_that_its_name_says_is_no_wav_is_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, command: str
+) -> None:
+    option = "--output" if command == "call" else "--record"
+    path = tmp_path / "answer.MP3"
+    wanted = ("--input", tmp_path / "in.wav") if command == "call" else ()
+    ended = run_command(capsys, command, "--loopback", *wanted, option, path)
+    assert ended.code == 2
+    assert ended.error == f"{option} is written as WAV: name it {tmp_path / 'answer.wav'}, not {path}"
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
