@@ -8,6 +8,8 @@ import pytest
 from numpy.typing import NDArray
 
 from rtc_audio.devices import DeviceEvent, Speaker
+from rtc_audio.devices.render import Render
+from rtc_audio.devices.types import StreamFormat
 from rtc_audio.ports import AudioSink, Pcm
 from support.fake_audio import DEVICE_SECONDS, FakeCards, card, run_with_cards
 
@@ -204,6 +206,54 @@ def test_flush_silences_the_speaker_within_a_block_and_without_a_click(phase: in
         await speaker.aclose()
 
     run_with_cards(scenario)
+
+
+@pytest.mark.parametrize("rate_hz", [48000, 24000])
+def test_whoever_fades_out_when_it_is_stopped_is_not_heard_a_second_time(rate_hz: int) -> None:
+    async def scenario(cards: FakeCards) -> None:
+        speaker, voice = Speaker(rate_hz=rate_hz, hub=cards.hub), Voice(hz=200, rate_hz=rate_hz)
+        fading = np.linspace(1, 0, rate_hz // 200, dtype=np.float32)
+
+        def stopped(n: int) -> Pcm:
+            nonlocal fading
+            part, fading = fading[:n], fading[n:]
+            return np.pad(part * voice(n)[: len(part), 0], (0, n - len(part)))[:, None]
+
+        await speaker.start(voice)
+        await asyncio.sleep(0.502)
+        stream, blocks = cards.stream("output"), len(cards.stream("output").played)
+        speaker._pull = stopped
+        speaker.flush()
+        await asyncio.sleep(0.5)
+        assert not len(fading)
+        assert np.abs(stream.heard()[blocks * 480 + 240 :]).max() < 1e-4
+        await speaker.aclose()
+
+    run_with_cards(scenario)
+
+
+@pytest.mark.parametrize("left", [0, 1, 100, 240, 479, 480])
+def test_flush_does_not_click_wherever_the_ring_ends(left: int) -> None:
+    """The driver may have taken the last of it a moment before; what comes next is already there."""
+    format = StreamFormat(48000, 1)
+    render = Render(format, lambda: None, capacity_seconds=0.12)
+    block, heard = bytearray(format.block_bytes), []
+
+    def play() -> None:
+        render.on_block(memoryview(block), 0.0, 0.0, False)
+        heard.append(np.frombuffer(bytes(block), np.float32))
+
+    for _ in range(3):
+        render.put(np.full((480, 1), 0.5, np.float32))
+        play()
+    render.put(np.full((left, 1), 0.5, np.float32))
+    render.flush()
+    for _ in range(3):
+        render.put(np.zeros((480, 1), np.float32))
+        play()
+    steepest = 0.5 * np.pi / 2 / 240
+    assert np.abs(np.diff(np.concatenate(heard))).max() < 1.2 * steepest
+    assert not heard[4].any()
 
 
 def test_a_pull_that_raises_is_silence_and_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:

@@ -100,6 +100,8 @@ async def conversation() -> Seen:
         loud = np.abs(sound) > 0.05
         begin, end = (int(at) for at in np.flatnonzero(loud)[[0, -1]])
         answer_hz, answer_rms = tone_of(sound[begin:end], 48000)
+        # A machine with too much to do may just have lost the loudspeaker.
+        await until(lambda: bool(call.transport.stats().output_latency_ms), 10)
         stats = call.transport.stats()
         await recording.close()
     await asyncio.gather(voice.aclose(), monitor.aclose())
@@ -120,6 +122,7 @@ async def interrupt() -> Seen:
     driver, monitor = AtTheDriver(), Microphone("vspkmon")
     silent_after: list[float] = []
     steps: list[float] = []
+    given: list[float] = []
     async with in_call(turns=False, echo="off") as call:
         await monitor.start()
         recording = Recording(monitor)
@@ -130,12 +133,14 @@ async def interrupt() -> Seen:
             await asyncio.sleep(0.2)
             decided = time.monotonic()
             call.transport.interrupt()
+            done = time.monotonic()
             await asyncio.sleep(0.7)
             silent_after.append(_last_sound(recording) - decided)
             steps.append(driver.largest_step(since=decided - 0.3))
+            given.append(driver.audible_seconds(since=done))
         await recording.close()
     await monitor.aclose()
-    return {"silent_after_seconds": silent_after, "largest_steps": steps}
+    return {"silent_after_seconds": silent_after, "largest_steps": steps, "given_seconds": given}
 
 
 def _last_sound(recording: Recording) -> float:

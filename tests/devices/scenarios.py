@@ -72,33 +72,52 @@ class AtTheDriver:
 
     def __init__(self) -> None:
         self.spent_us: dict[str, list[float]] = {"input": [], "output": []}
-        self.written: list[tuple[float, bytes]] = []
-        """When a block for a loudspeaker was asked for, and all of it."""
+        self.written: list[list[tuple[float, bytes]]] = []
+        """For each stream of a loudspeaker, when a block was asked for, and all of it."""
         self._plain = portaudio.callback
         portaudio.callback = self._callback
 
     def _callback(self, request: StreamRequest, port: StreamPort) -> Callable[[Any, int, Any, Any], None]:
         call, spent_us = self._plain(request, port), self.spent_us[request.direction]
+        written: list[tuple[float, bytes]] = []
+        if request.direction == "output":
+            self.written.append(written)
 
         def timed(data: Any, *others: Any) -> None:
             began = time.thread_time_ns()
             call(data, *others)
             spent_us.append((time.thread_time_ns() - began) / 1000)
-            if request.direction == "output":
-                self.written.append((time.monotonic(), bytes(data)))
+            written.append((time.monotonic(), bytes(data)))
 
         return timed
 
+    def audible_seconds(self, since: float) -> float:
+        """Until the last sample that a mono loudspeaker was given and that can be heard."""
+        pcm = [
+            np.frombuffer(data, np.float32) for stream in self.written for at, data in stream if at >= since
+        ]
+        audible = np.flatnonzero(np.abs(np.concatenate(pcm)) > 0.001)
+        return float(audible[-1] + 1) / 48000 if len(audible) else 0.0
+
     def largest_step(self, since: float) -> float:
-        """Between two samples that follow each other in a mono loudspeaker."""
-        pcm = np.frombuffer(b"".join(data for at, data in self.written if at >= since), np.float32)
-        return float(np.abs(np.diff(pcm)).max())
+        """Between two samples that follow each other in a stream of a mono loudspeaker."""
+        largest = 0.0
+        for stream in self.written:
+            pcm = np.frombuffer(b"".join(data for at, data in stream if at >= since), np.float32)
+            largest = max(largest, float(np.abs(np.diff(pcm)).max(initial=0.0)))
+        return largest
 
 
 def tone_of(pcm: Mono, rate_hz: int) -> tuple[float, float]:
     """Frequency of the strongest tone and RMS."""
     spectrum = np.abs(np.fft.rfft(pcm * np.hanning(len(pcm))))
     return float(spectrum.argmax() * rate_hz / len(pcm)), float(pcm.std())
+
+
+def loudest(pcm: Mono, n: int) -> Mono:
+    """The n samples that miss least: a machine with too much to do leaves holes."""
+    begin = max(range(0, len(pcm) - n, n // 10), key=lambda at: float(np.square(pcm[at : at + n]).sum()))
+    return pcm[begin : begin + n]
 
 
 def pactl(*arguments: str) -> str:
@@ -157,7 +176,7 @@ async def _tone(microphone: Microphone, speaker: Speaker, voice: Tone, log: "Log
     await speaker.start(voice)
     recording = Recording(microphone)
     await asyncio.sleep(2.5)
-    found_hz, rms = tone_of(recording.last(1.0), rate_hz)
+    found_hz, rms = tone_of(loudest(recording.last(1.5), round(rate_hz * 0.3)), rate_hz)
     seen = {
         "hz": found_hz,
         "rms": rms,
@@ -190,12 +209,13 @@ async def interrupt() -> Seen:
     await microphone.start()
     await speaker.start(voice)
     recording = Recording(microphone)
-    silent_after, jumps = [], []
+    silent_after, jumps, given = [], [], []
     for _ in range(5):
         voice.hz = 400.0
         await asyncio.sleep(0.7)
         voice.hz, decided = 0.0, time.monotonic()
         speaker.flush()
+        done = time.monotonic()
         await asyncio.sleep(0.5)
         ends = [
             at + (int(np.flatnonzero(np.abs(pcm) > 0.005)[-1]) + 1) / 48000
@@ -204,9 +224,10 @@ async def interrupt() -> Seen:
         ]
         silent_after.append(ends[-1] - decided)
         jumps.append(driver.largest_step(since=decided - 0.3))
+        given.append(driver.audible_seconds(since=done))
     await recording.close()
     await asyncio.gather(microphone.aclose(), speaker.aclose())
-    return {"silent_after_seconds": silent_after, "largest_steps": jumps}
+    return {"silent_after_seconds": silent_after, "largest_steps": jumps, "given_seconds": given}
 
 
 async def server_restarted() -> Seen:

@@ -33,8 +33,8 @@ def talk(folder: Path, *arguments: object) -> Terminal:
 def test_turns_are_begun_and_ended_with_space_and_answered(tmp_path: Path) -> None:
     events = tmp_path / "call.jsonl"
     with talk(tmp_path, "--push-to-talk", "--record", "call.wav", "--events", events) as terminal:
-        terminal.wait_for("space begin and end your turn · m mute · i interrupt · q quit", 30)
-        terminal.wait_for(" muted")
+        terminal.wait_for("space begin and end your turn · m unmute · i interrupt · q quit", 30)
+        terminal.wait_for("muted, space begins your turn")
         terminal.press(" ")
         terminal.wait_for("your turn, space ends it")
         terminal.press(" ")

@@ -47,6 +47,11 @@ class Feed:
         while ring.available < self._margin.steps * self._block_frames:
             render.put(self._resampler.pull(self._block_frames))
 
+    def flush(self) -> None:
+        """Fade out what sounds, drop what waits, and what comes next: the fade of whoever was stopped."""
+        self.render.flush()
+        self._resampler.pull(self._block_frames)
+
     def next_at(self, now: float) -> float:
         """When the driver will have asked for its next block: the time for the next `fill`.
 

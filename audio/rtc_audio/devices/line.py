@@ -190,6 +190,7 @@ class DeviceLine(Generic[PortT]):
             device = stream.request.device
             if trouble.wants_latency:
                 self._latency = "high"
+                await asyncio.sleep(FADE_SECONDS)
             if trouble.kind is not None:
                 self._reports.tell(trouble.kind, device, trouble.reason)
             await self._hub.close(stream)

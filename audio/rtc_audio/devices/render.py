@@ -50,7 +50,8 @@ class Render(Port):
         )  # the frame that sound ended with, and how much of its way is done
         self._fallen = len(self._down)
         self._sounding = False
-        self._flush_to = 0
+        self._flush_to = 0  # the event loop's
+        self._flushed_to = 0
         self._dropped = 0
         self._block_frames = frames
         self._block_seconds = format.block_seconds
@@ -98,12 +99,13 @@ class Render(Port):
     def exchange(self, block: memoryview, now: float, at_seconds: float) -> None:
         """Fill a block."""
         ring, slot = self.ring, self._written_put % WRITTEN_BLOCKS
-        written = self._written_bytes[slot]
+        written, flush_to = self._written_bytes[slot], self._flush_to
         left = ring.put - ring.taken - self._block_frames
-        if left >= 0 and self._sounding and self._flush_to <= ring.taken:
+        if flush_to != self._flushed_to:
+            self._flushed_to = flush_to
+            self._cut_off(self._written[slot], flush_to)
+        elif left >= 0 and self._sounding:
             ring.read_bytes(written)
-        elif self._flush_to > ring.taken:
-            self._cut_off(self._written[slot])
         else:
             self._begin_or_end(self._written[slot], left)
         if self.least_left is None or left < self.least_left:
@@ -131,13 +133,13 @@ class Render(Port):
         else:
             self._fall_from(frames, 0)
 
-    def _cut_off(self, frames: Pcm) -> None:
-        """Fade out what comes next, drop the rest."""
+    def _cut_off(self, frames: Pcm, flush_to: int) -> None:
+        """Fade out what comes next, which may be nothing, drop the rest."""
         ring = self.ring
-        count = min(len(self._down), self._flush_to - ring.taken)
+        count = min(len(self._down), flush_to - ring.taken)
         ring.read(frames[:count])
         frames[:count] *= self._down[:count] if self._sounding else 0.0
-        self._dropped += ring.skip_to(self._flush_to)
+        self._dropped += ring.skip_to(flush_to)
         self._end_at(frames, count)
 
     def _end_at(self, frames: Pcm, count: int) -> None:

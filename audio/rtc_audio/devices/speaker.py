@@ -112,9 +112,12 @@ class Speaker:
         self._on_change()
 
     def flush(self) -> None:
-        """Fade out within 5 ms and drop what has been pulled and not yet handed to the device."""
+        """Fade out within 5 ms and drop what has been pulled and not yet handed to the device, and 10 ms more.
+
+        Those would be the end of the fade of whoever is pulled and has been stopped, too.
+        """
         if self._feed is not None:
-            self._feed.render.flush()
+            self._feed.flush()
 
     async def aclose(self) -> None:
         """Stop pulling, release the device within two seconds; harmless when repeated or cancelled."""
