@@ -65,7 +65,7 @@ class Media:
         self.uplink.held = True
         self.voice = RemoteVoice(late=late, on_error=events.sink_failed)
         self.voice.tap = self._on_played
-        self.voice.on_audible = self.latency.heard
+        self.voice.on_audible = lambda now: self.latency.heard(now + self._output_seconds)
 
     async def start_source(self) -> None:
         """Starts the source, silent until `release`; what its start raises comes out."""
@@ -140,7 +140,7 @@ class Media:
         pcm = self.uplink.read(n)
         now = asyncio.get_running_loop().time()
         if float(np.abs(pcm).max(initial=0.0)) > AUDIBLE_PEAK:
-            self.latency.spoke(now)
+            self.latency.spoke(now - self.capture.age_seconds())
         if self._recorder is not None:
             self._recorder.write_user(pcm[:, None], self.uplink.rate_hz, now)
         self._events.sent(pcm[:, None], self.uplink.rate_hz)
@@ -162,8 +162,13 @@ class Media:
     # ---- what is played
 
     def _on_played(self, pcm: Pcm, rate_hz: int) -> None:
-        latency_seconds = float(getattr(self.sink, "latency_seconds", 0.0))
+        latency_seconds = self._output_seconds
         self.capture.played(pcm, rate_hz, latency_seconds)
         if self._recorder is not None:
             self._recorder.write_model(pcm, rate_hz, asyncio.get_running_loop().time() + latency_seconds)
         self._events.played(pcm, rate_hz)
+
+    @property
+    def _output_seconds(self) -> float:
+        """How long it takes until what the sink is given sounds."""
+        return float(getattr(self.sink, "latency_seconds", 0.0))

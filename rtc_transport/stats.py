@@ -50,7 +50,10 @@ class CallStats:
     dropped_packets: int = 0
     """Packets dropped because the voice had been interrupted."""
     response_latency_ms: float | None = None
-    """From the end of the user's last words to the first audible sample of the answer, the latest one."""
+    """From the end of the user's last words to the first audible sample of the answer, the latest one.
+
+    At the microphone and at the loudspeaker, where they are devices that say how late they are.
+    """
     input_latency_ms: float | None = None
     """From the microphone's membrane to this program, by its driver."""
     input_lost_ms: float = 0.0
@@ -114,18 +117,18 @@ class ResponseLatency:
         self._spoken_at: float | None = None
         self._asked_at: float | None = None
 
-    def spoke(self, now: float) -> None:
-        """Audible sound was sent."""
-        self._spoken_at = now
+    def spoke(self, at_seconds: float) -> None:
+        """The user was audible."""
+        self._spoken_at = at_seconds
 
     def answering(self) -> None:
         """The voice of a response begins."""
         self._asked_at, self._spoken_at = self._spoken_at, None
 
-    def heard(self, now: float) -> None:
-        """Audible sound was handed to the sink."""
+    def heard(self, at_seconds: float) -> None:
+        """The voice is audible."""
         if self._asked_at is not None:
-            self.latest_seconds = now - self._asked_at
+            self.latest_seconds = at_seconds - self._asked_at
             self._asked_at = None
 
 

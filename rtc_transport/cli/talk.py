@@ -176,7 +176,9 @@ class TalkJob(Job[TalkView]):
     def _mood(self, transport: WebRTCTransport) -> Mood:
         if self._in_turn:
             return "turn"
-        return "muted" if transport.muted else "live"
+        if not transport.muted:
+            return "live"
+        return "between" if self.options.push_to_talk else "muted"
 
     def _tell_lines(self, view: TalkView, *, all_of_them: bool = False) -> None:
         """A line is over when the next one has begun, or when the model has said it."""

@@ -17,14 +17,16 @@ WIDTH = 80
 METER_CELLS = 30
 METER_FLOOR_DBFS = -60.0
 
-Mood = Literal["connecting", "live", "muted", "turn"]
+Mood = Literal["connecting", "live", "muted", "between", "turn"]
 MOODS: dict[Mood, str] = {
     "connecting": "connecting",
     "live": "listening to you",
     "muted": "muted",
+    "between": "muted, space begins your turn",
     "turn": "your turn, space ends it",
 }
-STYLES: dict[Mood, str] = {"connecting": "dim", "live": "", "muted": "bold red", "turn": "bold green"}
+STYLES: dict[Mood, str] = {"connecting": "dim", "muted": "bold red", "turn": "bold green"}
+MUTED = ("muted", "between")
 MARKS: dict[str, str] = {"user": "you", "model": "model"}
 COLOURS: dict[str, str] = {"user": "cyan", "model": "yellow"}
 
@@ -126,11 +128,11 @@ class LiveTalkView:
 
     def _render(self, state: TalkState) -> RenderableType:
         rows = [
-            self._meter("user", state.user_dbfs, MOODS[state.mood], STYLES[state.mood]),
+            self._meter("user", state.user_dbfs, MOODS[state.mood], STYLES.get(state.mood, "")),
             self._meter("model", state.model_dbfs, "speaking" if state.speaking else ""),
             Text(figures(state), style="dim"),
             Text(
-                self._keys.replace("m mute", "m unmute") if state.mood == "muted" else self._keys, style="dim"
+                self._keys.replace("m mute", "m unmute") if state.mood in MUTED else self._keys, style="dim"
             ),
         ]
         if state.pending is not None:

@@ -1,12 +1,16 @@
 """``rtc-transport talk`` without a sound card: on fake ones, and what it says when something is missing."""
 
+import io
 import json
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from rtc_audio.devices.hub import DeviceHub
 from rtc_audio.errors import DeviceBusy, PortAudioMissing
+from rtc_transport.cli.minutes import Line
+from rtc_transport.cli.summary import Summary
 from rtc_transport.cli.talk import TalkOptions, device_named, without_turn_detection
 from rtc_transport.events import to_wire
 from rtc_transport.session import SessionConfig
@@ -149,3 +153,22 @@ def test_push_to_talk_switches_turn_detection_off_and_leaves_the_rest() -> None:
     }
     options = TalkOptions(session=session, push_to_talk=True)
     assert options.keys == "space begin and end your turn · m mute · i interrupt · q quit"
+
+
+def test_afterwards_gaps_are_told_as_sums_and_nothing_twice() -> None:
+    told = io.StringIO()
+    stats = {"input_lost_ms": 0.4, "output_lost_ms": 180.0, "echo_return_loss_db": 0.3}
+    summary = Summary(
+        outcome="hung_up",
+        peer="the embedded server",
+        seconds=3.0,
+        connect_seconds={"signaling": 0.1},
+        stats=stats,
+        lines=[Line("model", "Hello")],
+        lines_told=True,
+    )
+    summary.print(Console(file=told, width=80))
+    lines = told.getvalue().splitlines()
+    assert "gaps      180 ms in the loudspeaker" in lines
+    assert not any("echo" in line or "Hello" in line for line in lines)
+    assert summary.as_dict()["transcript"], "machines read it here only"

@@ -35,7 +35,7 @@ def test_without_a_terminal_there_are_plain_lines_and_each_once() -> None:
     view = make_talk_view(where, KEYS)
     assert isinstance(view, PlainTalkView)
     with view:
-        moods: tuple[Mood, ...] = ("connecting", "live", "live", "muted", "turn")
+        moods: tuple[Mood, ...] = ("connecting", "live", "live", "muted", "between", "turn")
         for mood in moods:
             view.show(TalkState(mood=mood))
         view.said(Line("user", None, 1.2))
@@ -44,6 +44,7 @@ def test_without_a_terminal_there_are_plain_lines_and_each_once() -> None:
         "connecting",
         "listening to you",
         "muted",
+        "muted, space begins your turn",
         "your turn, space ends it",
         "you: (1.2 s of speech)",
         "model: [bold] Hello … (cut off)",
