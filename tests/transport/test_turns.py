@@ -33,6 +33,8 @@ class Whistle:
         self._lag_blocks = round(lag_seconds * 50)
         self._waiting: list[Pcm] = []
         self._phase = 0.0
+        self.captured_blocks = {IDLE_HZ: 0.0, SPOKEN_HZ: 0.0, AFTER_HZ: 0.0}
+        """Of 10 ms, by pitch: a machine with too much to do captures less in the same time."""
 
     async def start(self) -> None: ...
     async def aclose(self) -> None: ...
@@ -43,6 +45,7 @@ class Whistle:
         return now - self._lag_blocks / 50 if self._lag_blocks else None
 
     def read(self, n: int) -> Pcm:
+        self.captured_blocks[self.hz] += 100 * n / RATE_HZ
         phases = self._phase + 2 * math.pi * self.hz / RATE_HZ * np.arange(1, n + 1)
         self._phase = float(phases[-1])
         self._waiting.append((0.3 * np.sin(phases)).astype(np.float32)[:, None])
@@ -88,6 +91,7 @@ async def test_a_turn_has_what_was_said_from_before_the_press_to_the_release(
             ending = asyncio.create_task(transport.end_turn())
             await asyncio.sleep(0)
             source.hz = AFTER_HZ
+            said = source.captured_blocks[SPOKEN_HZ]
             answer = await (await ending).result(timeout=5)
             assert transport.muted is True
             assert answer.status == "completed"
@@ -98,7 +102,7 @@ async def test_a_turn_has_what_was_said_from_before_the_press_to_the_release(
             # the pre-roll was captured before the press, a source with a lag gives more from before it
             assert 20 - 100 * lag_seconds <= before + 2
             assert before <= 23 + 100 * lag_seconds
-            assert spoken >= 39 - 1
+            assert spoken >= said - 2, "all that was captured before the release"
             assert after <= 5  # until the release reached the source, and the ramp of mute
             assert blocks[-1] == 0  # the last packets before the commit were silence already
             # nothing more came after the commit
