@@ -190,8 +190,8 @@ def play(
     without a delay were not lost but never sent, and took no number.
     """
     rng = random.Random(seed)
-    arrivals = sorted(
-        (i * PACKET_SECONDS + delay + _host(rng), i) for i, delay in enumerate(delays) if delay is not None
+    arrivals = _through_host(
+        rng, sorted((i * PACKET_SECONDS + delay, i) for i, delay in enumerate(delays) if delay is not None)
     )
     numbers = np.cumsum([delay is not None or not paused for delay in delays]) - 1
     phase, block = rng.random() * 0.01, rate_hz // 100
@@ -213,8 +213,14 @@ def play(
     return Heard(np.concatenate(heard), rate_hz, np.array(delay_ms), cost, arrivals[-1], until)
 
 
-def _host(rng: random.Random) -> float:
-    return rng.uniform(0.002, 0.008) if rng.random() < 0.003 else rng.random() * 0.002
+def _through_host(rng: random.Random, arrivals: list[tuple[float, int]]) -> list[tuple[float, int]]:
+    """A busy machine is late to read its socket, but reads it in order."""
+    read, latest = [], 0.0
+    for arrived, number in arrivals:
+        busy = rng.uniform(0.002, 0.008) if rng.random() < 0.003 else rng.random() * 0.002
+        latest = max(latest, arrived + busy)
+        read.append((latest, number))
+    return read
 
 
 # ---- judging

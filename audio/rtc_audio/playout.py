@@ -171,7 +171,7 @@ class PlayoutBuffer:
         """Whether FEC brings the frame in front of `packet`; tells the arrivals, once, what delay that takes."""
         if self._repaired != packet.number and packet.ticks < self._fec_until:
             self._repaired = packet.number
-            self._arrivals.repairable(packet.offset + packet.duration / RTP_CLOCK_HZ)
+            self._arrivals.repairable()
         return self._decoder.has_fec(packet.payload)
 
     def _skip(self) -> None:

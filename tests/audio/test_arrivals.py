@@ -44,8 +44,41 @@ def test_a_step_of_the_delay_is_believed_within_100_ms() -> None:
 def test_repairable_losses_are_worth_one_packet() -> None:
     arrivals = after([0.0] * 600)
     for _ in range(5):
-        arrivals.repairable(0.02)
+        arrivals.repairable()
     assert arrivals.target_seconds == pytest.approx(0.0205)
+
+
+def test_jitter_and_losses_add_up_before_they_have_met() -> None:
+    rng = random.Random(1)
+    arrivals = after([rng.random() * 0.05 for _ in range(500)])
+    for _ in range(3):
+        arrivals.repairable()
+    assert 0.065 < arrivals.target_seconds < 0.072
+
+
+def test_a_loss_is_forgotten_with_the_packets_around_it() -> None:
+    arrivals = after([0.0] * 300)
+    arrivals.repairable()
+    assert arrivals.target_seconds > 0.02
+    for number in range(300, 900):
+        arrivals.packet(0.0, number * 0.02, 0.02)
+    assert arrivals.target_seconds < 0.002
+
+
+def test_a_burst_is_as_late_as_its_latest_packet_in_whatever_order() -> None:
+    stall = [max(0.0, 0.2 - late * 0.02) for late in range(10)]
+    targets = []
+    for order in (list(range(10)), list(range(9, -1, -1)), [4, 9, 0, 2, 1, 3, 8, 7, 5, 6]):
+        arrivals = Arrivals(1.5, keep_late=True)
+        for number in range(600):
+            late = number - 500
+            if 0 <= late < 10:
+                arrivals.packet(stall[order[late]], 10.2 + late * 0.0001, 0.02)
+            else:
+                arrivals.packet(0.0, number * 0.02, 0.02)
+        targets.append(arrivals.target_seconds)
+    assert targets == [pytest.approx(targets[0])] * 3
+    assert targets[0] > 0.08
 
 
 def test_another_clock_starts_anew() -> None:

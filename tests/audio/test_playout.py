@@ -379,6 +379,7 @@ class Tone:
         return 480
 
 
+@pytest.mark.timeout(60)
 def test_ten_minutes_do_not_grow() -> None:
     playout, rng, grown = PlayoutBuffer(Tone(), RATE_HZ), random.Random(1), []
     tracemalloc.start()
