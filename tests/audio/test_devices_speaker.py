@@ -169,6 +169,21 @@ def test_a_loop_that_stands_still_costs_silence_without_a_click_and_more_room_af
     assert [(event.kind, event.direction) for event in events] == [("device_underrun", "output")]
 
 
+def test_where_timers_are_coarse_the_driver_wakes_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rtc_audio.devices.speaker.COARSE_TIMERS", True)
+    monkeypatch.setattr("rtc_audio.devices.feed.Feed.next_at", lambda feed, now: now + 3600)
+
+    async def scenario(cards: FakeCards) -> None:
+        speaker, voice = Speaker(hub=cards.hub), Voice()
+        await speaker.start(voice)
+        await asyncio.sleep(1.0)
+        assert speaker.underrun_seconds == 0
+        assert speaker.latency_seconds < 0.045
+        await speaker.aclose()
+
+    run_with_cards(scenario)
+
+
 @pytest.mark.parametrize("left", [1, 100, 239, 240, 400, 479])
 def test_sound_that_ends_inside_a_block_leaves_along_a_ramp(left: int) -> None:
     async def scenario(cards: FakeCards) -> None:

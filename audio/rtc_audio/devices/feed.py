@@ -55,7 +55,7 @@ class Feed:
     def next_at(self, now: float) -> float:
         """When the driver will have asked for its next block: the time for the next `fill`.
 
-        It does not say so itself: to wake another thread costs the driver's more than all its work on a block.
+        It need not say so itself: to wake another thread costs the driver's more than all its work on a block.
         """
         asked_at = self.render.asked_at
         due = now if asked_at is None else asked_at + self.render.format.block_seconds + GRACE_SECONDS

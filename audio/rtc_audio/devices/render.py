@@ -27,8 +27,10 @@ class Render(Port):
         on_finished: Callable[[], None],
         *,
         capacity_seconds: float,
+        on_played: Callable[[], None] | None = None,
     ) -> None:
         super().__init__(format, on_finished)
+        self._on_played = on_played
         frames, channels = format.block_frames, format.channels
         self.ring = SampleRing(round(capacity_seconds * format.rate_hz), channels)
         self.heard = (0, 0.0)
@@ -115,6 +117,8 @@ class Render(Port):
         self._written_put += 1
         self.heard = (ring.taken - self._dropped, at_seconds + self._block_seconds)
         self.asked_at = now
+        if self._on_played is not None:
+            self._on_played()
 
     def _begin_or_end(self, frames: Pcm, left: int) -> None:
         """A block in which sound begins, ends, or is not there at all."""

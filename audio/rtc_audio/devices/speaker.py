@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -13,6 +14,7 @@ from ..ports import Pcm, Pull
 from .feed import Feed
 from .hub import OPEN_SECONDS, DeviceHub, default_hub
 from .line import DeviceLine
+from .port import Wake
 from .render import Render
 from .settings import LineSettings, OnEvent, check_device, check_latency
 from .types import DeviceInfo, Latency, StreamFormat
@@ -21,6 +23,8 @@ _log = logging.getLogger("rtc_audio.devices")
 
 CAPACITY_SECONDS = 0.12
 DRAIN_SECONDS = 0.02
+COARSE_TIMERS = sys.platform == "win32"
+"""Whether timers of the event loop are off by more than a block: then the driver's thread has to wake it."""
 
 OnWritten = Callable[[NDArray[np.float32], float], None]
 """on_written(pcm [n], at_seconds): what was really played, silence included, at `Speaker.rate_hz`, and when its first
@@ -67,6 +71,7 @@ class Speaker:
         self._pull: Pull | None = None
         self._feed: Feed | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._wake: Wake | None = None
         self._played_before = 0.0
         self._draining: asyncio.Task[None] | None = None
 
@@ -107,6 +112,7 @@ class Speaker:
             )
         if self._pull is None:
             self._played_before = 0.0
+            self._wake = Wake(asyncio.get_running_loop(), self._on_time) if COARSE_TIMERS else None
             await self._line.open()
         self._pull = pull
         self._on_change()
@@ -134,7 +140,7 @@ class Speaker:
     # ---- the device comes and goes
 
     def _make_render(self, format: StreamFormat, on_finished: Callable[[], None]) -> Render:
-        return Render(format, on_finished, capacity_seconds=CAPACITY_SECONDS)
+        return Render(format, on_finished, capacity_seconds=CAPACITY_SECONDS, on_played=self._wake)
 
     def _on_change(self) -> None:
         port = None if self._line is None else self._line.port
@@ -166,6 +172,7 @@ class Speaker:
     # ---- with every block that was played
 
     def _on_time(self) -> None:
+        self._stop_timer()
         feed = self._feed
         if self._pull is not None and feed is not None:
             self._exchange(feed)
