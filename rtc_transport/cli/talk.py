@@ -98,6 +98,7 @@ class TalkJob(Job[TalkView]):
         self.keyboard = Keyboard(self._on_key)
         self._task = asyncio.current_task()
         self._transport_of_call: WebRTCTransport | None = None
+        self._microphone: Microphone | None = None
         self._view_of_call: TalkView | None = None
         self._quit = False
         self._in_turn = False
@@ -113,8 +114,9 @@ class TalkJob(Job[TalkView]):
 
     def _make(self, **where: Any) -> WebRTCTransport:
         options = self.options
+        self._microphone = Microphone(options.input_device)
         return WebRTCTransport(
-            Microphone(options.input_device),
+            self._microphone,
             Speaker(options.output_device),
             echo=options.echo,
             push_to_talk=options.push_to_talk,
@@ -174,6 +176,8 @@ class TalkJob(Job[TalkView]):
         )
 
     def _mood(self, transport: WebRTCTransport) -> Mood:
+        if self._microphone is not None and self._microphone.device is None:
+            return "deaf"
         if self._in_turn:
             return "turn"
         if not transport.muted:

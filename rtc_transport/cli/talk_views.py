@@ -17,15 +17,16 @@ WIDTH = 80
 METER_CELLS = 30
 METER_FLOOR_DBFS = -60.0
 
-Mood = Literal["connecting", "live", "muted", "between", "turn"]
+Mood = Literal["connecting", "live", "muted", "between", "turn", "deaf"]
 MOODS: dict[Mood, str] = {
     "connecting": "connecting",
     "live": "listening to you",
     "muted": "muted",
     "between": "muted, space begins your turn",
     "turn": "your turn, space ends it",
+    "deaf": "no microphone at the moment",
 }
-STYLES: dict[Mood, str] = {"connecting": "dim", "muted": "bold red", "turn": "bold green"}
+STYLES: dict[Mood, str] = {"connecting": "dim", "muted": "bold red", "deaf": "bold red", "turn": "bold green"}
 MUTED = ("muted", "between")
 MARKS: dict[str, str] = {"user": "you", "model": "model"}
 COLOURS: dict[str, str] = {"user": "cyan", "model": "yellow"}

@@ -1,5 +1,6 @@
 """``rtc-transport talk`` without a sound card: on fake ones, and what it says when something is missing."""
 
+import asyncio
 import io
 import json
 from pathlib import Path
@@ -7,7 +8,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from rtc_audio.devices.backend import StreamPort
 from rtc_audio.devices.hub import DeviceHub
+from rtc_audio.devices.types import StreamRequest
 from rtc_audio.errors import DeviceBusy, PortAudioMissing
 from rtc_transport.cli.minutes import Line
 from rtc_transport.cli.summary import Summary
@@ -15,7 +18,8 @@ from rtc_transport.cli.talk import TalkOptions, device_named, without_turn_detec
 from rtc_transport.events import to_wire
 from rtc_transport.session import SessionConfig
 from support.command_line import run_command
-from support.fake_audio import LAPTOP, FakeCards, VirtualWorker, card
+from support.fake_audio import LAPTOP, FakeCards, FakeStream, VirtualWorker, card
+from support.transports import eventually
 
 WITHOUT = "; without devices: rtc-transport call --input FILE --output FILE"
 
@@ -65,6 +69,34 @@ def test_devices_are_taken_by_name_or_index(capsys: pytest.CaptureFixture[str], 
     assert device_named("3") == 3
     assert device_named("usb") == "usb"
     assert device_named(None) is None
+
+
+def test_a_microphone_that_is_gone_is_said_and_that_it_is_back(
+    capsys: pytest.CaptureFixture[str], cards: FakeCards
+) -> None:
+    async def pull_the_plug() -> None:
+        await eventually(lambda: len(cards.open_streams) == 2)  # both: the call is up
+        await asyncio.sleep(0.3)
+        cards.unplug("USB Headset")
+        cards.unplug("Built-in Microphone")
+        await asyncio.sleep(0.7)
+        cards.plug(LAPTOP[2])
+
+    open_plainly = cards.open
+
+    def open_and_pull(request: StreamRequest, port: StreamPort) -> FakeStream:
+        if not pulling:
+            pulling.append(asyncio.get_running_loop().create_task(pull_the_plug()))
+        return open_plainly(request, port)
+
+    pulling: list[asyncio.Task[None]] = []
+    cards.open = open_and_pull  # type: ignore[method-assign]  # when the call has begun
+    ended = run_command(capsys, *("talk", "--loopback", "--max-duration", 6, "--input-device", "headset"))
+    lines = ended.stderr.splitlines()
+    gone = lines.index("microphone lost: USB Headset: the stream has ended")
+    assert "no microphone at the moment" in lines[gone:]
+    back = lines.index("microphone restored: USB Headset: it works again")
+    assert "listening to you" in lines[back - 1 :]
 
 
 def test_no_microphone_is_said_with_what_works_without(

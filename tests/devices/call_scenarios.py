@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from devices.scenarios import AtTheDriver, Recording, Seen, Tone, pactl, tone_of, until
 from rtc_audio.devices import Microphone, Speaker
@@ -96,7 +97,7 @@ async def conversation() -> Seen:
         whistle.hz = 0.0
         await call.transport.wait_for("output_audio_buffer.stopped", timeout=10)
         await asyncio.sleep(0.3)
-        sound = recording.last(2.5)
+        call_heard, sound = call.call.heard(), recording.last(3.0)
         loud = np.abs(sound) > 0.05
         begin, end = (int(at) for at in np.flatnonzero(loud)[[0, -1]])
         answer_hz, answer_rms = tone_of(sound[begin:end], 48000)
@@ -107,11 +108,16 @@ async def conversation() -> Seen:
     await asyncio.gather(voice.aclose(), monitor.aclose())
     return {
         "heard": [heard_hz, heard_rms],
-        "answer": [answer_hz, answer_rms, (end - begin) / 48000],
+        "answer": [answer_hz, answer_rms],
+        "seconds": [_loud_seconds(call_heard, HEARD_HZ), _loud_seconds(sound, 48000)],
         "output_latency_ms": stats.output_latency_ms,
         "input_latency_ms": stats.input_latency_ms,
         "response_latency_ms": stats.response_latency_ms,
     }
+
+
+def _loud_seconds(pcm: NDArray[np.float32], rate_hz: int) -> float:
+    return float(np.count_nonzero(np.abs(pcm) > 0.05)) / rate_hz
 
 
 async def interrupt() -> Seen:
