@@ -8,14 +8,14 @@ import sys
 import time
 import wave
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from devices.scenarios import AtTheDriver, Recording, Seen, Tone, pactl, tone_of, until
+from devices.scenarios import AtTheDriver, Recording, Seen, Tone, pactl, tone_of, until, whistling
 from rtc_audio.devices import Microphone, Speaker
 from rtc_audio.ports import Pcm
 from rtc_transport import RealtimeServer, WebRTCTransport
@@ -156,24 +156,6 @@ def _last_sound(recording: Recording) -> float:
         if np.abs(pcm).max() > 0.002
     ]
     return ends[-1]
-
-
-@asynccontextmanager
-async def whistling(hz: float, sink: str) -> AsyncIterator[None]:
-    """A tone of at most 30 s from a program that knows nothing of us."""
-    feed = await asyncio.create_subprocess_exec(
-        *("pacat", "--rate=48000", "--channels=1", "--format=s16le", "--latency-msec=20", "-d", sink),
-        stdin=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    assert feed.stdin is not None
-    feed.stdin.write((32767 * Tone(hz)(30 * 48000)).astype("<i2").tobytes())
-    try:
-        yield
-    finally:
-        with suppress(ProcessLookupError):  # it ends with its server
-            feed.kill()
-        await feed.wait()
 
 
 async def server_restarted() -> Seen:

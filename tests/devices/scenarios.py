@@ -7,14 +7,15 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rtc_audio.devices import DeviceEvent, Microphone, Speaker, list_devices, portaudio
+from rtc_audio.devices import DeviceEvent, Microphone, Speaker, default_hub, list_devices, portaudio
 from rtc_audio.devices.backend import StreamPort
 from rtc_audio.devices.types import StreamRequest
 from rtc_audio.ports import Pcm
@@ -114,14 +115,32 @@ def tone_of(pcm: Mono, rate_hz: int) -> tuple[float, float]:
     return float(spectrum.argmax() * rate_hz / len(pcm)), float(pcm.std())
 
 
-def loudest(pcm: Mono, n: int) -> Mono:
-    """The n samples that miss least: a machine with too much to do leaves holes."""
-    begin = max(range(0, len(pcm) - n, n // 10), key=lambda at: float(np.square(pcm[at : at + n]).sum()))
-    return pcm[begin : begin + n]
+def purest(pcm: Mono, n: int) -> Mono:
+    """The n samples of a tone that miss least: a machine with too much to do leaves holes."""
+    parts = [pcm[begin : begin + n] for begin in range(0, len(pcm) - n, n // 10)]
+    return max(parts, key=lambda part: float(np.abs(np.fft.rfft(part * np.hanning(n))).max()))
 
 
 def pactl(*arguments: str) -> str:
     return subprocess.run(["pactl", *arguments], check=True, capture_output=True, text=True).stdout.strip()
+
+
+@asynccontextmanager
+async def whistling(hz: float, sink: str) -> AsyncIterator[None]:
+    """A tone of at most 30 s from a program that knows nothing of us."""
+    feed = await asyncio.create_subprocess_exec(
+        *("pacat", "--rate=48000", "--channels=1", "--format=s16le", "--latency-msec=20", "-d", sink),
+        stdin=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    assert feed.stdin is not None
+    feed.stdin.write((32767 * Tone(hz)(30 * 48000)).astype("<i2").tobytes())
+    try:
+        yield
+    finally:
+        with suppress(ProcessLookupError):  # it ends with its server
+            feed.kill()
+        await feed.wait()
 
 
 async def until(condition: Callable[[], bool], seconds: float) -> float:
@@ -176,7 +195,7 @@ async def _tone(microphone: Microphone, speaker: Speaker, voice: Tone, log: "Log
     await speaker.start(voice)
     recording = Recording(microphone)
     await asyncio.sleep(2.5)
-    found_hz, rms = tone_of(loudest(recording.last(1.5), round(rate_hz * 0.3)), rate_hz)
+    found_hz, rms = tone_of(purest(recording.last(2.0), round(rate_hz * 0.5)), rate_hz)
     seen = {
         "hz": found_hz,
         "rms": rms,
@@ -239,7 +258,7 @@ async def server_restarted() -> Seen:
     await speaker.start(Tone(1000.0))
     recording = Recording(microphone)
     await asyncio.sleep(1.5)
-    before = tone_of(recording.last(0.5), 48000)
+    before = tone_of(purest(recording.last(1.0), 24000), 48000)
     killed = time.monotonic()
     os.kill(int(pidfile.read_text()), 9)  # noqa: ASYNC240 - a few bytes
     await until(lambda: "device_lost" in heard.kinds() and "device_lost" in spoken.kinds(), 5)
@@ -251,7 +270,7 @@ async def server_restarted() -> Seen:
     await server.wait()
     took = await until(lambda: microphone.device is not None and speaker.device is not None, 20)
     await asyncio.sleep(3)
-    after = tone_of(recording.last(0.5), 48000)
+    after = tone_of(purest(recording.last(2.0), 24000), 48000)
     await recording.close()
     await asyncio.gather(microphone.aclose(), speaker.aclose())
     return {
@@ -290,8 +309,18 @@ async def source_removed() -> Seen:
     return {"noticed_seconds": noticed, "events": told.kinds(), "device": str(device)}
 
 
-async def named_device_returns() -> Seen:
-    """The named microphone vanishes behind the sound server and comes back; another one stands in for it."""
+async def named_device_returns(listed: str) -> Seen:
+    """The named microphone vanishes behind the sound server and comes back; another one stands in for it.
+
+    With `listed` "never", PortAudio does not list it meanwhile, as for cards that are unplugged elsewhere.
+    """
+    asoundrc = Path(os.environ["HOME"], ".asoundrc")
+    with_it = asoundrc.read_text()  # noqa: ASYNC240 - a few bytes
+    without_it = "\n".join(line for line in with_it.splitlines() if not line.startswith("pcm.vmic "))
+    refreshes: list[float] = []
+    hub = default_hub()
+    plain = hub._refresh
+    hub._refresh = lambda: (refreshes.append(time.monotonic()), plain())[1]  # type: ignore[method-assign]  # counted
     pactl("load-module", "module-null-sink", "sink_name=other", "rate=48000", "channels=1")
     pactl("set-default-source", "other.monitor")
     told = Told()
@@ -301,18 +330,23 @@ async def named_device_returns() -> Seen:
     await asyncio.sleep(0.5)
     modules = [line.split("\t") for line in pactl("list", "short", "modules").splitlines()]
     (index,) = (row[0] for row in modules if "sink_name=micfeed" in row[2])
+    if listed == "never":
+        asoundrc.write_text(without_it + "\n")  # noqa: ASYNC240 - a few bytes
     pactl("unload-module", index)
     await until(lambda: "device_changed" in told.kinds(), 15)
+    await asyncio.sleep(7)
+    before = len(refreshes)
+    asoundrc.write_text(with_it)  # noqa: ASYNC240 - a few bytes
     pactl("load-module", "module-null-sink", "sink_name=micfeed", "rate=48000", "channels=1")
-    voice = Speaker("vmicfeed")
-    await voice.start(Tone(700.0))
-    took = await until(lambda: told.kinds()[-1] == "device_restored", 30)
-    await asyncio.sleep(1.5)
+    async with whistling(700.0, "micfeed"):
+        took = await until(lambda: told.kinds()[-1] == "device_restored", 30)
+        await asyncio.sleep(1.5)
     assert microphone.device is not None
     seen = {"took_seconds": took, "events": told.kinds(), "device": microphone.device.name}
-    seen["heard"] = tone_of(recording.last(0.5), 48000)
+    seen["listed_anew"] = [before, len(refreshes)]
+    seen["heard"] = tone_of(purest(recording.last(1.5), 24000), 48000)
     await recording.close()
-    await asyncio.gather(microphone.aclose(), voice.aclose())
+    await microphone.aclose()
     return seen
 
 
@@ -325,33 +359,14 @@ async def default_changed() -> Seen:
     await speaker.start(Tone(700.0))
     recording = Recording(microphone)
     await asyncio.sleep(1.5)
-    before = tone_of(recording.last(0.5), 48000)
-    player = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", _PLAY.format(hz=1300), stdout=asyncio.subprocess.PIPE
-    )
-    feed = await asyncio.create_subprocess_exec(
-        *("pacat", "--rate=48000", "--channels=1", "--format=s16le", "--latency-msec=20", "-d", "other"),
-        stdin=asyncio.subprocess.PIPE,
-    )
-    assert player.stdout is not None
-    assert feed.stdin is not None
-    sound = await player.stdout.read()
-    feed.stdin.write(sound)
-    pactl("set-default-source", "other.monitor")
-    await asyncio.sleep(4)
-    after = tone_of(recording.last(0.5), 48000)
-    feed.kill()
-    await asyncio.gather(feed.wait(), player.wait())
+    before = tone_of(purest(recording.last(1.0), 24000), 48000)
+    async with whistling(1300.0, "other"):
+        pactl("set-default-source", "other.monitor")
+        await asyncio.sleep(4)
+        after = tone_of(purest(recording.last(1.5), 24000), 48000)
     await recording.close()
     await asyncio.gather(microphone.aclose(), speaker.aclose())
     return {"before": before, "after": after, "events": told.kinds()}
-
-
-_PLAY = """
-import sys, numpy as np
-tone = 0.5 * np.sin(2 * np.pi * {hz} * np.arange(30 * 48000) / 48000)
-sys.stdout.buffer.write((tone * 32767).astype('<i2').tobytes())
-"""
 
 
 async def cost() -> Seen:

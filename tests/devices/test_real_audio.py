@@ -75,8 +75,10 @@ def test_a_removed_source_is_noticed_though_the_server_goes_on_calling_back() ->
     assert seen["noticed_seconds"] <= 4.5
 
 
-def test_a_named_device_that_was_replaced_is_used_again_when_it_is_back() -> None:
-    seen = run_scenario("named_device_returns")
+@pytest.mark.parametrize(("listed", "listings"), [("always", 0), ("never", 1)])
+def test_a_named_device_that_was_replaced_is_used_again_when_it_is_back(listed: str, listings: int) -> None:
+    """The list is made anew, which closes every stream, only where it helps: once, when the device is there."""
+    seen = run_scenario("named_device_returns", listed)
     # Whoever stands in may be silent, and say so.
     assert [kind for kind in seen["events"] if kind != "device_silent"][-2:] == [
         "device_changed",
@@ -85,6 +87,7 @@ def test_a_named_device_that_was_replaced_is_used_again_when_it_is_back() -> Non
     assert seen["device"] == "vmic"
     assert seen["heard"][0] == pytest.approx(700, abs=4)
     assert seen["took_seconds"] < 25
+    assert seen["listed_anew"][1] - seen["listed_anew"][0] == listings
 
 
 def test_a_changed_default_goes_on_with_the_new_source() -> None:
