@@ -199,12 +199,13 @@ async def microphone_removed() -> Seen:
     pactl("load-module", "module-null-sink", "sink_name=other", "rate=48000", "channels=1")
     pactl("set-default-source", "other.monitor")
     async with in_call(turns=False) as call:
-        await asyncio.sleep(0.5)
+        async with whistling(700.0, "micfeed"):
+            await until(lambda: call.heard_tone()[1] > 0.1, 10)
         call.transport.mute(True)
         modules = [line.split("\t") for line in pactl("list", "short", "modules").splitlines()]
         (index,) = (row[0] for row in modules if "sink_name=micfeed" in row[2])
         pactl("unload-module", index)
-        await until(lambda: "device_silent" in call.kinds("input"), 10)
+        await until(lambda: "device_silent" in call.kinds("input"), 15)
         await asyncio.sleep(1.0)
         return {
             "events": call.kinds("input"),
