@@ -7,9 +7,11 @@ test_internals.py` pins the names and says which of them a new release took away
 """
 
 import logging
+import struct
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
+import pylibsrtp
 from aiortc import RTCDataChannel, RTCIceTransport, RTCRtpTransceiver
 from aiortc.rtcsctptransport import RTCSctpTransport
 
@@ -21,6 +23,7 @@ LOOPBACK = "127.0.0.1"
 SCTP_INITIAL_RTO_SECONDS = 0.5
 SCTP_MINIMUM_RTO_SECONDS = 0.2
 WEBRTC_STRING_PPID = 51  # RFC 8831 §8
+RTP_HEADER = struct.Struct("!BBHII")  # RFC 3550 §5.1
 
 _warned: set[str] = set()
 
@@ -165,11 +168,14 @@ def _nothing() -> None:
 
 
 class RtpHandler(Protocol):
-    """What aiortc's DTLS transport needs of a receiver (its ``RtpReceiver`` protocol)."""
+    """What aiortc's DTLS transport needs of a receiver (its ``RtpReceiver`` protocol), and the short way around it."""
 
     def _handle_disconnect(self) -> None: ...
     async def _handle_rtcp_packet(self, packet: Any) -> None: ...
     async def _handle_rtp_packet(self, packet: Any, arrival_time_ms: int) -> None: ...
+
+    def rtp(self, sequence: int, timestamp: int, payload: bytes) -> None:
+        """A packet of the stream that was given to `RtpPort.shorten`. Must not raise."""
 
 
 class RtpPort:
@@ -185,6 +191,7 @@ class RtpPort:
         self._handler = handler
         self._on_started = on_started
         self._registered_with: Any = None
+        self._shortened: Any = None
         self.sender_ssrc: int = transceiver.sender._ssrc
         vars(self._transceiver.receiver)["receive"] = self._receive
 
@@ -196,6 +203,51 @@ class RtpPort:
         self._registered_with._register_rtp_receiver(self._handler, parameters)
         self._on_started()
 
+    def shorten(self, ssrc: int, payload_type: int) -> bool:
+        """Hands packets of one stream to `handler.rtp` as their datagrams arrive, past a queue and a task of aiortc.
+
+        Meant for a stream that aiortc has routed to the handler already. What is not plain RTP of that stream still
+        goes the long way. A third of the time that receiving takes.
+        """
+        dtls = self._registered_with
+        what = "the short way of RTP"
+        if (
+            dtls is None
+            or not _has(dtls, what, "_rx_srtp", "transport")
+            or not _has(dtls.transport, what, "_connection")
+        ):
+            return False
+        connection = dtls.transport._connection
+        if not _has(connection, what, "data_received") or not _has(dtls._rx_srtp, what, "unprotect"):
+            return False
+        vars(connection).pop("data_received", None)
+        stock, unprotect, deliver = connection.data_received, dtls._rx_srtp.unprotect, self._handler.rtp
+        source, first_bytes = ssrc.to_bytes(4), (0x80, 0x90)  # version 2; neither padding nor CSRCs
+
+        def data_received(data: bytes, component: int) -> None:
+            if (
+                len(data) < 12
+                or data[0] not in first_bytes
+                or data[8:12] != source
+                or data[1] & 127 != payload_type
+            ):
+                stock(data, component)
+                return
+            try:
+                packet = unprotect(data)
+            except pylibsrtp.Error as error:
+                logger.debug("an RTP packet could not be decrypted: %s", error)
+                return
+            _, _, sequence, timestamp, _ = RTP_HEADER.unpack_from(packet)
+            begin = 12
+            if packet[0] & 0x10 and len(packet) >= 16:
+                begin = 16 + 4 * (packet[14] << 8 | packet[15])
+            deliver(sequence, timestamp, packet[begin:])
+
+        vars(connection)["data_received"] = data_received
+        self._shortened = connection
+        return True
+
     async def send_rtcp(self, packet: bytes) -> None:
         """Sends one RTCP packet; nothing is sent, and nothing raised, when the connection is not there."""
         if self._registered_with is not None:
@@ -206,6 +258,9 @@ class RtpPort:
 
     def close(self) -> None:
         """Stops delivering; idempotent."""
+        if self._shortened is not None:
+            vars(self._shortened).pop("data_received", None)
+            self._shortened = None
         if self._registered_with is not None:
             self._registered_with._unregister_rtp_receiver(self._handler)
             self._registered_with = None

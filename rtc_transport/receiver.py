@@ -71,6 +71,7 @@ class OwnReceiver:
         self.reception = Reception()
         self.empty_payloads = 0
         self._ssrc: int | None = None
+        self._stream: tuple[int, int] | None = None  # SSRC and payload type of what takes the short way
         self._reports: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -89,7 +90,7 @@ class OwnReceiver:
             await asyncio.gather(self._reports, return_exceptions=True)
             self._reports = None
 
-    # aiortc's DTLS transport calls these three.
+    # aiortc's DTLS transport calls these three, and the port `rtp`.
 
     def _handle_disconnect(self) -> None:
         """The peer's state tells the same; and aiortc iterates over its receivers here, so nothing is removed."""
@@ -99,17 +100,24 @@ class OwnReceiver:
             self.reception.sender_report(packet.sender_info.ntp_timestamp, asyncio.get_running_loop().time())
 
     async def _handle_rtp_packet(self, packet: Any, arrival_time_ms: int) -> None:
-        now = asyncio.get_running_loop().time()
         if packet.ssrc != self._ssrc:
             if self._ssrc is not None:
                 self._voice.restart()
                 self.reception = Reception()
             self._ssrc = packet.ssrc
-        self.reception.packet(packet.sequence_number, packet.timestamp, now)
-        if not packet.payload:  # padding probes (RFC 3550 §5.1) carry no sound
+        if self.port is not None and self._stream != (packet.ssrc, packet.payload_type):
+            self._stream = packet.ssrc, packet.payload_type
+            self.port.shorten(*self._stream)
+        self.rtp(packet.sequence_number, packet.timestamp, packet.payload)
+
+    def rtp(self, sequence: int, timestamp: int, payload: bytes) -> None:
+        """A packet of the present stream."""
+        now = asyncio.get_running_loop().time()
+        self.reception.packet(sequence, timestamp, now)
+        if payload:
+            self._voice.packet(sequence, timestamp, payload, now)
+        else:  # padding probes (RFC 3550 §5.1) carry no sound
             self.empty_payloads += 1
-            return
-        self._voice.packet(packet.sequence_number, packet.timestamp, packet.payload, now)
 
     async def _send_reports(self) -> None:
         while True:

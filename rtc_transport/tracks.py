@@ -27,6 +27,7 @@ from .sdp import OpusFormat
 logger = logging.getLogger("rtc_transport.tracks")
 
 RTP_CLOCK_HZ = 48000  # RFC 7587 §4.1, whatever the sampling rate
+GRID_SECONDS = 0.005  # of the clock: calls of one process wake its loop together, at most four times a frame
 TIME_BASE = fractions.Fraction(1, RTP_CLOCK_HZ)
 
 ReadFrame = Callable[[int], NDArray[np.float32] | None]
@@ -134,7 +135,7 @@ class OutgoingTrack(MediaStreamTrack):
         self._encoder = settings.encoder()
         self._samples = settings.rate_hz * settings.frame_ms // 1000
         self._silence = np.zeros(self._samples, np.float32)
-        self._pacer = Pacer(settings.frame_ms / 1000)
+        self._pacer = Pacer(settings.frame_ms / 1000, grid_seconds=GRID_SECONDS)
         self._frame_clock = RTP_CLOCK_HZ * settings.frame_ms // 1000
         self._timestamp = getattr(self, "_timestamp", 0)
 

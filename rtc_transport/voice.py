@@ -110,7 +110,7 @@ class RemoteVoice:
             self._report(error)
 
     def _handed_over(self, pcm: NDArray[np.float32], rate_hz: int) -> Pcm:
-        if pcm.size and float(np.abs(pcm).max()) > AUDIBLE_PEAK:
+        if pcm.size and (pcm.max() > AUDIBLE_PEAK or pcm.min() < -AUDIBLE_PEAK):
             self._audible_at = _now()
             if self.on_audible is not None:
                 self.on_audible(self._audible_at)

@@ -70,7 +70,7 @@ class Log:
 
     def out(self, pcm: Any, rate_hz: int, now: float) -> None:
         self.samples += len(pcm) * RATE_HZ // rate_hz
-        loud = bool(np.abs(pcm).max() > 0.15) if len(pcm) else False
+        loud = bool(pcm.max() > 0.15) if len(pcm) else False
         if loud and self.quiet:
             self.heard.append(now)
         self.quiet = not loud

@@ -41,7 +41,11 @@ class ImmediateDecoder:
         self._packet_counts: Counter[str] = Counter()
         self._sample_counts: Counter[str] = Counter()
         self._queue = PacketQueue(QUEUE_SECONDS, self._packet_counts)
-        self._past = np.zeros(math.ceil(CONTEXT_SECONDS * rate_hz), np.float32)
+        self._context = math.ceil(CONTEXT_SECONDS * rate_hz)
+        self._past = [
+            np.zeros(self._context, np.float32)
+        ]  # the last pieces, at least the context of an expansion
+        self._past_samples = self._context
         self._end_ticks: int | None = None  # media time behind the last piece
         self._hole_since: float | None = None
         self._silence = np.zeros(round(SILENCE_SECONDS * rate_hz), np.float32)
@@ -114,7 +118,8 @@ class ImmediateDecoder:
         """Something for `missing` samples: the neighbours fade out into the gap, silence is in the middle."""
         count = min(missing, round(BRIDGE_SECONDS * self._rate_hz))
         self._sample_counts["concealed"] += count
-        pcm = bridge(Expansion(self._past, self._rate_hz), future, count, self._rate_hz)
+        past = np.concatenate(self._past)[-self._context :]
+        pcm = bridge(Expansion(past, self._rate_hz), future, count, self._rate_hz)
         self._deliver(pcm[: count // 2], pieces)
         self._deliver_silence(missing - count, pieces)
         self._deliver(pcm[count // 2 :], pieces)
@@ -139,5 +144,7 @@ class ImmediateDecoder:
         start = self._queue.next_ticks if self._end_ticks is None else self._end_ticks
         pieces.append((pcm, start))
         self._end_ticks = start + len(pcm) * self._scale
-        keep = len(self._past)
-        self._past = pcm[-keep:] if len(pcm) >= keep else np.concatenate((self._past[len(pcm) :], pcm))
+        self._past.append(pcm)
+        self._past_samples += len(pcm)
+        while self._past_samples - len(self._past[0]) >= self._context:
+            self._past_samples -= len(self._past.pop(0))

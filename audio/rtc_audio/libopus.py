@@ -23,6 +23,8 @@ logger = logging.getLogger("rtc_audio.opus")
 MAX_PACKET_BYTES = 1275 * 3 + 7  # RFC 6716 §3.4: the most that 60 ms can take
 MAX_PACKET_MS = 120  # RFC 6716 §3.2.5 R5: no packet holds more
 
+_LOWEST, _HIGHEST = np.float32(-1), np.float32(1)
+
 # opus_defines.h
 APPLICATIONS = {"voip": 2048, "audio": 2049, "lowdelay": 2051}
 SET_BITRATE, SET_COMPLEXITY, SET_FEC, SET_LOSS_PERCENT, SET_DTX = 4002, 4010, 4012, 4014, 4016
@@ -163,8 +165,9 @@ class NativeDecoder:
         got = self._lib.opus_decode_float(self._handle, payload, size, self._pointer, samples, fec)
         if got < 0:
             check(self._lib, got, "decoding")
-        # damaged packets decode to any loudness
-        return np.clip(self._pcm[:got], np.float32(-1), np.float32(1))
+        # Damaged packets decode to any loudness. Two ufuncs take a third of the time of np.clip.
+        pcm = np.maximum(self._pcm[:got], _LOWEST)
+        return np.minimum(pcm, _HIGHEST, out=pcm)
 
     def reset(self) -> None:
         """Back to the state after creation."""

@@ -21,13 +21,17 @@ CATCH_UP_SECONDS = 0.15
 class Pacer:
     """Deadlines at `origin + k * period_seconds`; the first call of `next` sets the origin to its `now`.
 
+    With `grid_seconds` the origin is the next multiple of that, so that all who share a clock and a grid wake their
+    event loop together.
+
     Up to `CATCH_UP_SECONDS` of lateness is caught up, two periods in the time of one; what is later skips to now.
     """
 
-    def __init__(self, period_seconds: float) -> None:
+    def __init__(self, period_seconds: float, *, grid_seconds: float = 0.0) -> None:
         if not (period_seconds > 0 and math.isfinite(period_seconds)):
             raise ValueError(f"period_seconds={period_seconds}: need a positive number")
         self.period_seconds = period_seconds
+        self._grid_seconds = grid_seconds
         self._origin = 0.0
         self._index: int | None = None  # of the period last handed out
         self._starts = (-math.inf, -math.inf)  # of the last two periods
@@ -39,7 +43,8 @@ class Pacer:
         before. `now` is any monotonic clock in seconds.
         """
         if self._index is None:
-            self._origin, self._index = now, 0
+            grid = self._grid_seconds
+            self._origin, self._index = math.ceil(now / grid) * grid if grid else now, 0
         else:
             self._index += 1
         late, skipped = now - self._deadline(), 0

@@ -5,7 +5,7 @@ look ahead equally far: then a listener hears the same moment of the file from e
 """
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -32,6 +32,12 @@ class FilePacket:
     frames: int
     pre_skip: int | None = None
     """Frames that are not to be heard (RFC 7845 §4.2), in the first packet of a pass; None in all others."""
+    whole: bool = field(init=False)
+    """Whether it is as long as a packet that may pass, and all of it belongs to the file."""
+
+    def __post_init__(self) -> None:
+        whole = self.frames == PACKET_FRAMES == round(packet_seconds(self.payload) * RATE_HZ)
+        object.__setattr__(self, "whole", whole)
 
 
 class PacketFifo:
@@ -116,11 +122,7 @@ class PacketFifo:
         if len(self._future) + behind < 2:
             return False
         packet, following = self._packet(behind), self._packet(behind - 1)
-        return (
-            packet.frames == PACKET_FRAMES == round(packet_seconds(packet.payload) * RATE_HZ)
-            and following.pre_skip is None
-            and following.frames >= LOOKAHEAD_FRAMES
-        )
+        return packet.whole and following.pre_skip is None and following.frames >= LOOKAHEAD_FRAMES
 
     def _packet(self, behind: int) -> FilePacket:
         return self._past[-behind] if behind > 0 else self._future[-behind]

@@ -142,3 +142,15 @@ async def test_cancelling_the_close_leaves_no_task() -> None:
     await asyncio.gather(closing, return_exceptions=True)
     await asyncio.sleep(0)
     assert [task for task in asyncio.all_tasks() if "paced_pull" in task.get_name()] == []
+
+
+def test_pacers_of_one_grid_are_due_at_the_same_times() -> None:
+    due = set[float]()
+    for begin in (100.0, 100.0013, 100.0049, 103.0171):
+        pacer, now = Pacer(0.02, grid_seconds=0.005), begin
+        for _ in range(3):
+            wait, skipped = pacer.next(now)
+            assert (0 <= wait < 0.025, skipped) == (True, 0)
+            now += wait
+            due.add(round(now % 0.005, 6) % 0.005)
+    assert due == {0.0}

@@ -2,7 +2,10 @@
 
 import asyncio
 import logging
+from types import SimpleNamespace
+from typing import Any
 
+import pylibsrtp
 import pytest
 
 from rtc_transport import internals
@@ -61,3 +64,84 @@ async def test_the_own_receiver_is_taken_once_per_transceiver() -> None:
         assert receiver.own
     finally:
         await end.peer.close()
+
+
+class _Handler:
+    def __init__(self) -> None:
+        self.packets: list[tuple[int, int, bytes]] = []
+
+    def _handle_disconnect(self) -> None: ...
+    async def _handle_rtcp_packet(self, packet: Any) -> None: ...
+    async def _handle_rtp_packet(self, packet: Any, arrival_time_ms: int) -> None: ...
+
+    def rtp(self, sequence: int, timestamp: int, payload: bytes) -> None:
+        self.packets.append((sequence, timestamp, payload))
+
+
+class _Connection:
+    def __init__(self) -> None:
+        self.stock: list[bytes] = []
+
+    def data_received(self, data: bytes, component: int) -> None:
+        self.stock.append(data)
+
+
+def _unprotect(data: bytes) -> bytes:
+    if data.endswith(b"forged"):
+        raise pylibsrtp.Error("authentication failure")
+    return data
+
+
+async def test_only_plain_rtp_of_the_known_stream_takes_the_short_way() -> None:
+    end, handler, connection = make_end(), _Handler(), _Connection()
+    transceiver = end.peer.connection.getTransceivers()[0]
+    port = internals.take_rtp(transceiver, handler, lambda: None)
+    assert port is not None
+    assert not port.shorten(0x01020304, 96), "nothing is connected"
+    dtls = SimpleNamespace(
+        _rx_srtp=SimpleNamespace(unprotect=_unprotect),
+        transport=SimpleNamespace(_connection=connection),
+        _unregister_rtp_receiver=lambda handler: None,
+    )
+    port._registered_with = dtls
+    assert port.shorten(0x01020304, 96)
+    header = bytes([0x80, 0x80 | 96, 0xFF, 0xFE, 0, 0, 3, 0xC0, 1, 2, 3, 4])
+    extended = bytes([0x90]) + header[1:] + bytes([0xBE, 0xDE, 0, 1, 0x10, 0x30, 0, 0])
+    for packet in (header + b"opus", extended + b"sound", header, header + b"forged"):
+        connection.data_received(packet, 1)
+    assert handler.packets == [(0xFFFE, 960, b"opus"), (0xFFFE, 960, b"sound"), (0xFFFE, 960, b"")]
+    assert connection.stock == []
+
+    others = [
+        header[:1] + bytes([97]) + header[2:],  # another payload type
+        header[:-1] + bytes([5]),  # another source
+        bytes([0xA0]) + header[1:],  # padding
+        bytes([0x81]) + header[1:] + bytes(4),  # a contributing source
+        bytes([0x80, 200]) + header[2:],  # RTCP
+        bytes([22]) + header[1:],  # DTLS
+        header[:11],
+        b"",
+    ]
+    for datagram in others:
+        connection.data_received(datagram, 1)
+    assert connection.stock == others
+    assert port.shorten(0x01020305, 97)
+    connection.data_received(header + b"opus", 1)
+    assert (connection.stock[-1], len(handler.packets)) == (header + b"opus", 3)
+    port.close()
+    assert "data_received" not in vars(connection)
+    await end.peer.close()
+
+
+async def test_packets_take_the_short_way_and_the_long_one_where_there_is_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for short in (True, False):
+        if not short:
+            monkeypatch.setattr(internals.RtpPort, "shorten", lambda *_: False)
+        async with connected_pair() as (client, server):
+            async with asyncio.timeout(10):
+                await server.voice.wait_for(10)
+            dtls = client.peer.connection.getSenders()[0].transport
+            private: Any = dtls.transport
+            assert ("data_received" in vars(private._connection)) == short

@@ -37,7 +37,7 @@ def tone(hz: float = 440.0, level: float = 0.5) -> Mono:
 class Unpaced:
     """The time of a call without waiting for it."""
 
-    def __init__(self, period_seconds: float) -> None: ...
+    def __init__(self, period_seconds: float, *, grid_seconds: float) -> None: ...
 
     def next(self, now: float) -> tuple[float, int]:
         return 0.0, 0
