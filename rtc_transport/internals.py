@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 import pylibsrtp
-from aiortc import RTCDataChannel, RTCIceTransport, RTCRtpTransceiver
+from aiortc import RTCDataChannel, RTCIceTransport, RTCPeerConnection, RTCRtpTransceiver
 from aiortc.rtcsctptransport import RTCSctpTransport
 
 logger = logging.getLogger("rtc_transport.internals")
@@ -63,6 +63,28 @@ def gather_loopback(ice: RTCIceTransport, *, always: bool) -> bool:
         return await stock(component, addresses, *args, **kwargs)
 
     connection.get_component_candidates = get_component_candidates
+    return True
+
+
+def quiet_connect(connection: RTCPeerConnection) -> bool:
+    """Lets aiortc's connecting end without a word when the connection is closed meanwhile.
+
+    It runs in a task that nobody awaits: what a closed transport raises in it would be told as never retrieved.
+    """
+    name = "_RTCPeerConnection__connect"
+    if not _has(connection, "silent connecting", name):
+        return False
+    stock = getattr(connection, name)
+
+    async def connect() -> None:
+        try:
+            await stock()
+        except Exception as error:  # whatever a transport raises that is being closed
+            if connection.signalingState != "closed":
+                raise
+            logger.debug("closed while connecting: %s", error)
+
+    setattr(connection, name, connect)
     return True
 
 

@@ -21,7 +21,7 @@ from aiortc import (
 )
 
 from .errors import ConnectError, Stage
-from .internals import gather_loopback, guard_text, quicken_sctp
+from .internals import gather_loopback, guard_text, quicken_sctp, quiet_connect
 from .receiver import VoiceInput, attach_receiver
 from .sdp import Description, OpusFormat, describe, with_opus_format
 
@@ -87,6 +87,7 @@ class Peer:
         self.connection = RTCPeerConnection(
             RTCConfiguration(iceServers=list(ice_servers), bundlePolicy=RTCBundlePolicy.MAX_BUNDLE)
         )
+        quiet_connect(self.connection)
         self._transceiver = self.connection.addTransceiver(track, direction="sendrecv")
         capabilities = RTCRtpSender.getCapabilities("audio").codecs
         self._transceiver.setCodecPreferences([c for c in capabilities if c.mimeType.lower() == "audio/opus"])

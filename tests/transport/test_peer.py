@@ -1,7 +1,9 @@
 """A real pair of peers: negotiation, packets both ways, the end in every order."""
 
 import asyncio
+import gc
 import itertools
+from typing import Any
 
 import pytest
 
@@ -142,6 +144,20 @@ async def test_close_at_every_stage_of_a_connect_leaves_no_task() -> None:
             await client.peer.opened()
     left = asyncio.all_tasks() - {asyncio.current_task()}  # aiortc's own need a turn or two to end
     assert not left or not (await asyncio.wait(left, timeout=2))[1]
+
+
+async def test_a_close_amid_the_handshakes_is_silent() -> None:
+    told: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context))
+    for milliseconds in range(0, 60, 3):
+        client, server = make_end(), make_end()
+        await client.peer.accept(await server.peer.answer(await client.peer.offer()))
+        await asyncio.sleep(milliseconds / 1000)
+        await asyncio.gather(client.peer.close(), server.peer.close())
+        await asyncio.sleep(0.01)
+        del client, server
+    gc.collect()  # tasks that failed unheard speak up here
+    assert told == []
 
 
 async def test_a_text_message_that_is_not_utf8_arrives_as_bytes_and_the_call_goes_on() -> None:
