@@ -18,6 +18,11 @@ from .opus_packet import packet_seconds
 from .packet_fifo import PACKET_MS, RATE_HZ, FilePacket
 from .ports import PacketFormat, Pcm
 
+# Tags that are not UTF-8 make no file unusable. PyAV 19 takes them as they are and has lost the option.
+_ANY_TAGS: dict[str, Any] = (
+    {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
+)
+
 
 class Block(NamedTuple):
     """Decoded sound with its rate, which may change inside a file."""
@@ -38,7 +43,7 @@ class AudioFile:
         check_readable(self.path)
         try:
             # The explicit protocol: a name such as "concat:a" is a file like any other.
-            self._container = av.open("file:" + self.path, metadata_errors="replace")
+            self._container = av.open("file:" + self.path, **_ANY_TAGS)
         except (av.FFmpegError, OSError, ValueError) as exc:
             raise AudioFileError(self.path, "not a sound file that can be decoded") from exc
         self._consumed: list[av.Packet[Any]] = []  # since the last block

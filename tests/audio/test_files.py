@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import struct
 import threading
 import wave
 from collections.abc import Iterator
@@ -306,6 +307,15 @@ async def test_threads_and_descriptors_do_not_grow(tmp_path: Path) -> None:
 
 def test_it_is_a_source(tmp_path: Path) -> None:
     assert isinstance(FileSource(write_wav(tmp_path / "a.wav", tone(0.1, 8000), 8000)), AudioSource)
+
+
+async def test_tags_that_are_no_utf8_do_not_matter(tmp_path: Path) -> None:
+    path = write_wav(tmp_path / "a.wav", tone(0.1, 8000), 8000)
+    tag = b"INFOINAM" + struct.pack("<I", 4) + "Café".encode("latin-1")
+    riff = path.read_bytes()
+    riff = riff[:36] + b"LIST" + struct.pack("<I", len(tag)) + tag + riff[36:]
+    path.write_bytes(riff[:4] + struct.pack("<I", len(riff) - 8) + riff[8:])
+    assert FileSource(path).duration_seconds == pytest.approx(0.1)
 
 
 def test_unusable_files_are_refused_at_construction(tmp_path: Path) -> None:
