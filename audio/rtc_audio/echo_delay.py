@@ -1,6 +1,9 @@
 """How long the echo takes, from what was played and what was heard."""
 
+from typing import NamedTuple
+
 import numpy as np
+from numpy.typing import NDArray
 
 from .echo import Mono, mean_square
 from .echo_filter import power
@@ -13,7 +16,17 @@ EVERY_SECONDS = 0.25
 FORGET = 0.6  # per analysis: the spectra remember half a second
 CLEAR_PEAK = 8.0  # times the RMS of the estimated response
 SAME_SECONDS = 0.002
+AROUND = 4  # samples of the analysis
 CONFIRMATIONS, LATER_CONFIRMATIONS = 2, 3  # estimates in a row that agree: the first time, and then
+
+
+class Sighting(NamedTuple):
+    """An echo in the near end."""
+
+    delay_seconds: float | None
+    """After the far end; None as long as sightings do not agree."""
+    left: float
+    """How much of it the canceller has left, as amplitudes."""
 
 
 class BulkDelay:
@@ -27,8 +40,8 @@ class BulkDelay:
         self._rate_hz = rate_hz
         factor = rate_hz // ANALYSIS_RATE_HZ
         self._average = np.full(factor, 1 / factor, np.float32)
-        self._sound = np.zeros((2, 2 * SPAN * factor), np.float32)  # far, near; a ring
-        self._cross = np.zeros(SPAN + 1, np.complex64)
+        self._sound = np.zeros((3, 2 * SPAN * factor), np.float32)  # far, near, error; a ring
+        self._cross = np.zeros((2, SPAN + 1), np.complex64)  # with near, with error
         self._power = np.zeros(SPAN + 1, np.float32)
         self.reset()
 
@@ -41,41 +54,45 @@ class BulkDelay:
         self._agreed = 0
         self._needed = CONFIRMATIONS
 
-    def process(self, far: Mono, near: Mono, talking: bool) -> float | None:
-        """Takes a block of both; the delay in seconds when there is a new, confirmed estimate.
+    def process(self, far: Mono, near: Mono, error: Mono, talking: bool) -> Sighting | None:
+        """Takes a block of both, and what is left of `near`; four times a second, whether there is an echo.
 
-        Blocks are parts of half a second. Only those in which the far end is `talking` bring the next estimate nearer.
+        Blocks are parts of half a second. Only those in which the far end is `talking` count as time.
         """
         n = len(far)
         now = slice(self._at, self._at + n)
-        self._sound[0, now] = far
-        self._sound[1, now] = near
+        for ring, pcm in zip(self._sound, (far, near, error), strict=True):
+            ring[now] = pcm
         self._at = (self._at + n) % self._sound.shape[1]
         self._talked += n * talking
         if self._talked < EVERY_SECONDS * self._rate_hz:
             return None
         self._talked = 0
-        return self._confirm(self._strongest())
+        return self._look()
 
-    def _strongest(self) -> float | None:
-        average = self._average
-        sound = self._sound.reshape(2, 2 * SPAN, len(average)) @ average
-        far, near = np.roll(sound, -(self._at // len(average)), axis=1)
-        near[:SPAN] = 0  # so that every lag up to SPAN finds all of its far end
-        spectrum = np.fft.rfft(far, norm="forward")
-        self._cross *= FORGET
-        self._cross += spectrum.conj() * np.fft.rfft(near, norm="forward")
-        self._power *= FORGET
-        self._power += power(spectrum)
-        floor = 1e-2 * float(self._power.mean()) + 1e-12
-        response: Mono = np.abs(np.fft.irfft(self._cross * (1 / (self._power + floor)))[:SPAN])
-        peak = int(response.argmax())
-        clear = response[peak] ** 2 > CLEAR_PEAK**2 * mean_square(response)
-        return peak / ANALYSIS_RATE_HZ if clear else None
-
-    def _confirm(self, delay: float | None) -> float | None:
-        if delay is None:
+    def _look(self) -> Sighting | None:
+        near, error = self._responses()
+        peak = int(near.argmax())
+        if near[peak] ** 2 < CLEAR_PEAK**2 * mean_square(near):
             return None
+        left = error[max(peak - AROUND, 0) : peak + AROUND + 1].max() / near[peak]
+        return Sighting(self._confirm(peak / ANALYSIS_RATE_HZ), float(left))
+
+    def _responses(self) -> NDArray[np.float32]:
+        """`[2, SPAN]`: magnitudes of the responses from far to near and to error."""
+        average = self._average
+        sound = self._sound.reshape(3, 2 * SPAN, len(average)) @ average
+        sound = np.roll(sound, -(self._at // len(average)), axis=1)
+        sound[1:, :SPAN] = 0  # so that every lag up to SPAN finds all of its far end
+        far, *heard = np.fft.rfft(sound, norm="forward")
+        self._cross *= FORGET
+        self._cross += far.conj() * heard
+        self._power *= FORGET
+        self._power += power(far)
+        floor = 1e-2 * float(self._power.mean()) + 1e-12
+        return np.abs(np.fft.irfft(self._cross * (1 / (self._power + floor)))[:, :SPAN])
+
+    def _confirm(self, delay: float) -> float | None:
         self._agreed = self._agreed + 1 if abs(delay - self._candidate) < SAME_SECONDS else 1
         self._candidate = delay
         if self._agreed < self._needed:

@@ -2,11 +2,14 @@
 
 import math
 
+import numpy as np
+from numpy.typing import NDArray
+
 from .echo import SILENCE_POWER, Mono, check_blocks, frames_in, mean_square
-from .echo_delay import BulkDelay
+from .echo_delay import BulkDelay, Sighting
 from .echo_drift import DriftCompensator
 from .echo_filter import FRAMES, EchoPathFilter
-from .echo_gate import ReturnLoss, StartGate
+from .echo_gate import NO_ECHO_DB, ReturnLoss, StartGate
 from .echo_suppressor import ResidualSuppressor
 from .errors import UnsupportedFormat
 
@@ -17,8 +20,10 @@ MAX_BULK_DELAY_SECONDS = 0.5
 # Where the strongest echo may lie in the filter before it is moved to `LEAD_SECONDS`
 EARLIEST_SECONDS, LEAD_SECONDS, LATEST_SECONDS = 0.004, 0.015, 0.05
 
-CHANGED_LEAKAGE = 0.02  # share of the echo left above which the path is learnt anew
-DIVERGED = 2.0  # error over near, as powers
+CHANGED_LEAKAGE = 0.02  # share of the echo left above which the path is learnt faster
+DIVERGED, DIVERGED_BLOCKS = 1.6, 6  # error over near, as powers; so many times in a row
+MISSED, MISSED_SIGHTINGS = 0.7, 2  # of an echo is left, so many times in a row: the path is another one
+OFFSET_BLOCKS = 500  # over which the microphone's constant component is averaged: ten seconds
 
 
 class KalmanEchoCanceller:
@@ -45,16 +50,20 @@ class KalmanEchoCanceller:
         self._suppressor = ResidualSuppressor(frame)
         self._gate = StartGate(rate_hz)
         self._loss, self._filter_loss = ReturnLoss(blocks=50), ReturnLoss(blocks=5)
-        self._aligned = False
-        self._silent = PARTITIONS + 1  # frames since the far end talked, in the filter
+        self._coupling = ReturnLoss(blocks=15)
+        self._rise = np.linspace(0, 1, self.block_frames, dtype=np.float32)
+        self.reset()
 
     def reset(self) -> None:
         """Forgets the room, the delays and the sound so far."""
         for part in (self._drift, self._delay, self._filter, self._suppressor, self._gate):
             part.reset()
-        self._loss.reset()
-        self._filter_loss.reset()
-        self._aligned, self._silent = False, PARTITIONS + 1
+        for loss in (self._loss, self._filter_loss, self._coupling):
+            loss.reset()
+        self._aligned = False
+        self._silent = PARTITIONS + 1  # frames since the far end talked, in the filter
+        self._missed = self._diverged = 0
+        self._offsets, self._blocks = np.zeros((2, 1), np.float32), 0
 
     @property
     def erle_db(self) -> float | None:
@@ -76,42 +85,69 @@ class KalmanEchoCanceller:
 
         Raises UnsupportedFormat for other shapes and dtypes.
         """
-        far, near = check_blocks(far, near, self.block_frames)
-        talking = mean_square(far) > SILENCE_POWER
-        self._align(self._delay.process(far, near, talking))
-        far = self._drift.process(far)
+        played, near = check_blocks(far, near, self.block_frames)
+        played, near = self._centre(np.stack((played, near)))
+        talking = mean_square(played) > SILENCE_POWER
+        far = self._drift.process(played)
         heard = mean_square(far) > SILENCE_POWER
         self._silent = 0 if heard else self._silent + FRAMES
         error, echo = self._filter.process(far, near, silent=self._silent > PARTITIONS)
         result = self._suppressor.process(error, echo)
-        self._drift.watch(self._filter.path, len(far) / self.rate_hz, heard)
+        seconds = len(far) / self.rate_hz
+        self._drift.watch(self._filter.path, seconds, heard)
         if heard:
-            self._judge(mean_square(near), mean_square(error), mean_square(result))
-        return self._gate.process(result, talking, self._loss.db)
+            self._judge(mean_square(far), mean_square(near), mean_square(error), mean_square(result))
+        sighting = self._delay.process(played, near, error, talking)
+        if sighting is not None:
+            self._see(sighting)
+        return self._gate.process(result, talking, self._loss, self._coupling)
 
-    def _align(self, delay: float | None) -> None:
-        """Moves the far end by whole blocks, so that the strongest echo lies near the filter's beginning."""
-        if delay is None:
-            return
+    def _centre(self, sides: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Both without their constant components, which would leak into all frequencies."""
+        before = self._offsets
+        self._blocks = min(self._blocks + 1, OFFSET_BLOCKS)
+        self._offsets = before + (sides.mean(1, keepdims=True) - before) / np.float32(self._blocks)
+        sides -= before + (self._offsets - before) * self._rise
+        return sides
+
+    def _see(self, sighting: Sighting) -> None:
+        missed = sighting.left > MISSED and not self._gate.learning
+        self._missed = self._missed + 1 if missed else 0
+        if sighting.delay_seconds is not None:
+            self._align(sighting.delay_seconds)
+        if self._missed >= MISSED_SIGHTINGS:
+            self._begin_anew()
+
+    def _align(self, delay: float) -> None:
+        """Moves the far end by whole frames, so that the strongest echo lies near the filter's beginning."""
         early = delay - self._drift.delay_seconds
         if self._aligned and EARLIEST_SECONDS <= early <= LATEST_SECONDS:
             return
-        blocks = math.floor((early - LEAD_SECONDS) * 100)
-        blocks = max(blocks, -math.floor(self._drift.delay_seconds * 100))
-        if blocks:
-            self._drift.move(blocks / 100)
-            self._filter.shift(blocks)
+        frames = math.floor((early - LEAD_SECONDS) * 100)
+        frames = max(frames, -math.floor(self._drift.delay_seconds * 100))
+        if frames:
+            self._drift.move(frames / 100)
+            self._filter.shift(frames)
             if self._aligned:
                 self._gate.close_again()
         self._aligned = True
 
-    def _judge(self, near: float, error: float, result: float) -> None:
+    def _judge(self, far: float, near: float, error: float, result: float) -> None:
         """Learns anew what no longer fits."""
         self._loss.update(near, result)
+        self._coupling.update(far, near)
         self._filter_loss.update(near, error)
-        if self._filter_loss.ratio < 1 / DIVERGED:
-            self._filter.forget_path()
-            self._filter_loss.reset()
-            self._gate.close_again()
+        watched = not (self._gate.learning or self._coupling.above(NO_ECHO_DB))
+        diverged = watched and self._filter_loss.ratio < 1 / DIVERGED
+        self._diverged = self._diverged + 1 if diverged else 0
+        if self._diverged > DIVERGED_BLOCKS:
+            self._begin_anew()
         elif self._suppressor.leakage > CHANGED_LEAKAGE:
             self._filter.doubt(self._suppressor.leakage)
+
+    def _begin_anew(self) -> None:
+        """The path has become another one."""
+        self._filter.forget_path()
+        self._filter_loss.reset()
+        self._gate.close_again()
+        self._missed = self._diverged = 0

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rtc_audio.echo_delay import BulkDelay
+from rtc_audio.echo_delay import BulkDelay, Sighting
 from rtc_audio.echo_drift import DriftCompensator, path_shift
 from rtc_audio.echo_line import DelayLine
-from support.echo_scenes import scene
+from support.echo_scenes import in_blocks, scene
 
 Mono = NDArray[np.float32]
 
@@ -18,24 +18,31 @@ def tone(position: NDArray[np.floating[Any]]) -> Mono:
     return np.asarray(np.sin(2 * np.pi * 0.11 * position), np.float32)
 
 
-def found(far: Mono, near: Mono, rate_hz: int = 16000) -> list[float]:
-    finder = BulkDelay(rate_hz)
-    pairs = zip(far.reshape(-1, rate_hz // 100), near.reshape(-1, rate_hz // 100), strict=True)
-    delays = [finder.process(*pair, talking=True) for pair in pairs]
-    return [delay for delay in delays if delay is not None]
+def seen(far: Mono, near: Mono, error: Mono, rate_hz: int = 16000) -> list[Sighting]:
+    finder, blocks = BulkDelay(rate_hz), in_blocks(rate_hz // 50, far, near, error)
+    sightings = [finder.process(far, near, error, talking=True) for far, near, error in blocks]
+    return [sighting for sighting in sightings if sighting is not None]
 
 
 @pytest.mark.parametrize("delay_ms", [5, 90, 470])
 def test_delay_is_found_within_two_seconds(delay_ms: float) -> None:
     heard = scene(seconds=2, talk=(1.99, 2), delay_ms=delay_ms)
-    delays = found(heard.far, heard.microphone)
-    assert delays
+    sightings = seen(heard.far, heard.microphone, 0.5 * heard.microphone)
+    delays = [sighting.delay_seconds for sighting in sightings if sighting.delay_seconds is not None]
     assert delays[-1] == pytest.approx((delay_ms + 1) / 1000, abs=0.001)  # 1 ms in the room
+    assert sightings[-1].left == pytest.approx(0.5, abs=0.01)
+
+
+def test_what_somebody_says_meanwhile_is_no_echo_left() -> None:
+    heard = scene(seconds=6, talk=(1, 6))
+    sightings = seen(heard.far, heard.microphone, heard.near.astype(np.float32))
+    assert len(sightings) > 5
+    assert max(sighting.left for sighting in sightings) < 0.5
 
 
 def test_no_delay_in_what_has_nothing_to_do_with_it() -> None:
     heard = scene(seconds=6, talk=(1, 6), echo_db=-120, near_db=100)
-    assert found(heard.far, heard.microphone) == []
+    assert not any(sighting.delay_seconds for sighting in seen(heard.far, heard.microphone, heard.microphone))
 
 
 @pytest.mark.parametrize("fraction", [0.0, 0.25, 0.5, 0.93])

@@ -1,5 +1,8 @@
 """The built-in echo canceller, by its figures on synthetic scenes."""
 
+import pickle
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -11,6 +14,7 @@ from support.echo_scenes import (
     Outcome,
     Scene,
     cancel,
+    decibels,
     in_blocks,
     rms,
     scene,
@@ -60,20 +64,80 @@ def test_another_room_is_learnt() -> None:
     assert cancel(KalmanEchoCanceller(), changed).erle_db(10, 13.9) >= 25
 
 
-def test_another_delay_is_found() -> None:
-    """As when another output device takes over: the echo comes 70 ms later all at once."""
-    before, after = scene(seconds=14, talk=(13.9, 14)), scene(seconds=14, talk=(13.9, 14), delay_ms=160)
-    at = 5 * RATE_HZ
-    joined = Scene(
-        before.far,
-        np.concatenate([before.microphone[:at], after.microphone[at:]]),
-        np.concatenate([before.echo[:at], after.echo[at:]]),
-        before.near,
-        before.talk,
+def changed(at: float, before: Scene, after: Scene) -> Scene:
+    """One scene until a time, then another."""
+    frame = round(at * RATE_HZ)
+    return replace(
+        before,
+        microphone=np.concatenate([before.microphone[:frame], after.microphone[frame:]]),
+        echo=np.concatenate([before.echo[:frame], after.echo[frame:]]),
     )
+
+
+def test_another_delay_is_found() -> None:
+    """As when another output device takes over, and again: within half a second nobody hears the echo any more."""
+    near, far = (scene(seconds=19, talk=(18.9, 19), delay_ms=delay_ms) for delay_ms in (90, 220))
     canceller = KalmanEchoCanceller()
-    assert cancel(canceller, joined).erle_db(10, 13.9) >= 25
-    assert 0.1 <= canceller.delay_seconds <= 0.16
+    outcome = cancel(canceller, changed(13, changed(7, near, far), near))
+    assert outcome.erle_db(8.2, 13) >= 25
+    assert outcome.erle_db(14.2, 18.9) >= 25
+    assert 0.04 <= canceller.delay_seconds <= 0.09
+
+
+def headset() -> Scene:
+    """Nothing of the far end is in the microphone; the near end is as loud as ever."""
+    return scene(seconds=22, talk=(14, 20), echo_db=-90, near_db=84)
+
+
+def check_conversation(outcome: Outcome) -> None:
+    assert outcome.near_gain_db >= -3
+    assert outcome.si_sdr_db >= 9
+
+
+def test_a_headset_makes_no_call_half_duplex() -> None:
+    """Silence in the microphone must not be taken for an echo that goes wrong, again and again."""
+    check_conversation(cancel(KalmanEchoCanceller(), headset()))
+
+
+def test_a_headset_that_is_plugged_in() -> None:
+    loud = scene(seconds=22, talk=(14, 20))
+    check_conversation(cancel(KalmanEchoCanceller(), changed(8, loud, headset())))
+
+
+def test_a_headset_that_is_pulled_out() -> None:
+    loud = scene(seconds=22, talk=(14, 20))
+    outcome = cancel(KalmanEchoCanceller(), changed(8, headset(), loud))
+    assert outcome.erle_db(9.5, 14) >= 25
+    check_conversation(outcome)
+
+
+def test_a_constant_in_the_microphone_does_no_harm() -> None:
+    heard = scene()
+    heard.microphone[:] += 0.05
+    check(cancel(KalmanEchoCanceller(), heard), erle_db=25, near_sdr_db=10)
+
+
+def test_microphone_that_clips_does_not_stop_it() -> None:
+    heard = scene(echo_db=6, near_db=-6)
+    np.clip(heard.microphone, -0.4, 0.4, out=heard.microphone)
+    outcome = cancel(KalmanEchoCanceller(), heard)
+    assert outcome.erle_db(5.5, 10) >= 15
+    assert outcome.near_gain_db >= -6
+
+
+def test_a_long_call_changes_nothing() -> None:
+    """Almost four minutes with pauses in both: the state is of one size, the figures are those of the beginning."""
+    heard, canceller = scene(), KalmanEchoCanceller()
+    pause = np.zeros(2 * RATE_HZ, np.float32)
+    far, near = (np.concatenate([pcm, pause]) for pcm in (heard.far, heard.microphone))
+    size = len(pickle.dumps(canceller))
+    for _ in range(15):
+        for pair in in_blocks(BLOCK, far, near):
+            canceller.process(*pair)
+    assert len(pickle.dumps(canceller)) == pytest.approx(size, rel=0.1)
+    outcome = cancel(canceller, heard)
+    assert outcome.erle_db(0.3, 10) >= 25
+    assert outcome.near_gain_db >= -3
 
 
 @pytest.mark.parametrize(
@@ -88,11 +152,12 @@ def test_talker_stays_intelligible(drive: float, echo_db: float, near_db: float,
     assert stoi(near, out, RATE_HZ) >= least
 
 
-def test_alone_the_talker_comes_through_untouched() -> None:
+def test_alone_the_talker_comes_through_unharmed() -> None:
+    """But for what is slower than sound."""
     voice = (0.1 * speech_like(3, 5)).astype(np.float32)
     canceller = KalmanEchoCanceller()
     out = np.concatenate([canceller.process(SILENCE, block) for block in voice.reshape(-1, BLOCK)])
-    np.testing.assert_allclose(out[LATE:], voice[:-LATE], atol=1e-6)
+    assert decibels(rms(out[LATE:] - voice[:-LATE]) / rms(voice)) < -45
     assert canceller.erle_db is None
 
 
@@ -109,8 +174,8 @@ def test_gate_opens_although_nothing_can_be_cancelled() -> None:
 
 def test_return_loss_is_reported() -> None:
     canceller = KalmanEchoCanceller()
-    outcome = cancel(canceller, scene(seconds=8, talk=(0, 0.01)))
-    assert canceller.erle_db == pytest.approx(outcome.erle_db(6, 8), abs=4)
+    outcome = cancel(canceller, scene(seconds=12, talk=(0, 0.01)))
+    assert canceller.erle_db == pytest.approx(outcome.erle_db(10, 12), abs=4)
 
 
 def test_reset_is_a_new_beginning() -> None:
