@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, Self
 from rtc_signaling.canned import canned_response
 from rtc_signaling.errors import CallRejected
 from rtc_signaling.server import SignalingServer, create_app
+from rtc_signaling.urls import is_loopback
 from rtc_transport.errors import ConnectError
 from rtc_transport.tracks import OpusSettings
 
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("rtc_transport.server")
 
 KEPT_ENDED_CALLS = 10
-_LOOPBACK_HOSTS = ("localhost", "::1", "127.")
 _ECHOED_FIELDS = ("id", "object", "expires_at", "client_secret")
 """What a session object has when it comes from the service, and is no setting."""
 
@@ -84,7 +84,7 @@ class RealtimeServer:
         self._max_calls = max_calls
         self._opus = opus or OpusSettings()
         self._on_event = on_event or (lambda event: None)
-        self._loopback = host.startswith(_LOOPBACK_HOSTS)
+        self._loopback = is_loopback(host)
         self._calls: dict[str, Call] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._closed = False

@@ -9,7 +9,7 @@ import aiohttp
 
 from .credentials import KeySource, resolve_key
 from .forms import json_body
-from .models import ClientSecret
+from .models import LONGEST_LIFE_SECONDS, SHORTEST_LIFE_SECONDS, ClientSecret
 from .replies import read_client_secret
 from .transfer import HttpPoster, check_headers, time_limit
 from .urls import DEFAULT_BASE_URL, check_url, display_url, join_url
@@ -17,7 +17,6 @@ from .urls import DEFAULT_BASE_URL, check_url, display_url, join_url
 __all__ = ["EphemeralKeyProvider", "KeySource", "MintOptions", "mint_client_secret", "resolve_key"]
 
 _SECRETS_PATH = "/realtime/client_secrets"
-_SHORTEST_SECONDS, _LONGEST_SECONDS = 10, 7200
 
 
 class MintOptions(TypedDict, total=False):
@@ -142,7 +141,7 @@ def _check_life_time(seconds: int | None) -> None:
         return
     if isinstance(seconds, bool) or not isinstance(seconds, int):
         raise ValueError(f"expires_after_seconds is {seconds!r}, not a whole number")
-    if not _SHORTEST_SECONDS <= seconds <= _LONGEST_SECONDS:
+    if not SHORTEST_LIFE_SECONDS <= seconds <= LONGEST_LIFE_SECONDS:
         raise ValueError(
-            f"expires_after_seconds is {seconds}, not within {_SHORTEST_SECONDS} to {_LONGEST_SECONDS}"
+            f"expires_after_seconds is {seconds}, not within {SHORTEST_LIFE_SECONDS} to {LONGEST_LIFE_SECONDS}"
         )

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass, field
 
+SHORTEST_LIFE_SECONDS, LONGEST_LIFE_SECONDS = 10, 7200
+"""How long a client secret may be good for."""
+
 
 @dataclass(frozen=True, slots=True)
 class SdpAnswer:

@@ -4,9 +4,9 @@ import json
 from collections.abc import Mapping
 
 from .errors import CallRejected
+from .models import LONGEST_LIFE_SECONDS, SHORTEST_LIFE_SECONDS
 
 DEFAULT_LIFETIME_SECONDS = 600
-_SHORTEST_SECONDS, _LONGEST_SECONDS = 10, 7200
 _SESSION_TYPES = ("realtime", "transcription")
 
 
@@ -74,9 +74,10 @@ def _lifetime_seconds(expires_after: object) -> int:
         raise _invalid("expires_after.anchor", "created_at")
     seconds = expires_after.get("seconds", DEFAULT_LIFETIME_SECONDS)
     whole = isinstance(seconds, int) and not isinstance(seconds, bool)
-    if not whole or not _SHORTEST_SECONDS <= seconds <= _LONGEST_SECONDS:
+    if not whole or not SHORTEST_LIFE_SECONDS <= seconds <= LONGEST_LIFE_SECONDS:
         raise _invalid(
-            "expires_after.seconds", f"a whole number within {_SHORTEST_SECONDS} to {_LONGEST_SECONDS}"
+            "expires_after.seconds",
+            f"a whole number within {SHORTEST_LIFE_SECONDS} to {LONGEST_LIFE_SECONDS}",
         )
     return int(seconds)
 
