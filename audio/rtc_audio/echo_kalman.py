@@ -51,6 +51,7 @@ class KalmanEchoCanceller:
         self._gate = StartGate(rate_hz)
         self._loss, self._filter_loss = ReturnLoss(blocks=50), ReturnLoss(blocks=5)
         self._coupling = ReturnLoss(blocks=15)
+        self._mean = np.full((self.block_frames, 1), 1 / self.block_frames, np.float32)
         self._rise = np.linspace(0, 1, self.block_frames, dtype=np.float32)
         self.reset()
 
@@ -91,8 +92,9 @@ class KalmanEchoCanceller:
         far = self._drift.process(played)
         heard = mean_square(far) > SILENCE_POWER
         self._silent = 0 if heard else self._silent + FRAMES
-        error, echo = self._filter.process(far, near, silent=self._silent > PARTITIONS)
-        result = self._suppressor.process(error, echo)
+        silent = self._silent > PARTITIONS
+        error, echo = self._filter.process(far, near, silent=silent)
+        result = self._suppressor.process(error, echo, silent=silent)
         seconds = len(far) / self.rate_hz
         self._drift.watch(self._filter.path, seconds, heard)
         if heard:
@@ -106,7 +108,7 @@ class KalmanEchoCanceller:
         """Both without their constant components, which would leak into all frequencies."""
         before = self._offsets
         self._blocks = min(self._blocks + 1, OFFSET_BLOCKS)
-        self._offsets = before + (sides.mean(1, keepdims=True) - before) / np.float32(self._blocks)
+        self._offsets = before + (sides @ self._mean - before) / np.float32(self._blocks)
         sides -= before + (self._offsets - before) * self._rise
         return sides
 

@@ -10,7 +10,7 @@ SMOOTHING = 0.5  # of power spectra, per block
 LEAKAGE_SMOOTHING = 0.06  # per block: a third of a second
 LEAKAGE_RISE, LEAKAGE_STEP = 1.2, 2e-4  # per block; a fall is believed at once
 OVERSUBTRACTION, OVERSUBTRACTION_ALONE = 2.0, 8.0  # always; and on top where nothing but echo is left
-FLOOR = 0.02  # least gain
+FLOOR, OPEN = 0.02, 0.999  # least gain, and what is as good as one
 ATTACK, RELEASE = 0.84, 0.5  # of the gain, per block
 TINY = 1e-20
 
@@ -25,6 +25,7 @@ class ResidualSuppressor:
     def __init__(self, frame: int) -> None:
         self._frame = frame
         self._window = np.sqrt(np.hanning(2 * frame + 1)[:-1]).astype(np.float32)
+        self._falling = self._window[frame:] ** 2
         self._scaled_window = 2 * frame * self._window  # `transform` divides by as much
         self._history = np.zeros((2, (1 + FRAMES) * frame), np.float32)  # error, echo
         self._frames = sliding_window_view(self._history, 2 * frame, axis=1)[:, ::frame]
@@ -49,12 +50,19 @@ class ResidualSuppressor:
         self._gain[:] = 1
         self.leakage = 0.1
 
-    def process(self, error: Mono, echo: Mono) -> Mono:
-        """The error of one frame ago without the echo still in it; blocks of exactly two frames."""
+    def process(self, error: Mono, echo: Mono, *, silent: bool = False) -> Mono:
+        """The error of one frame ago without the echo still in it; blocks of exactly two frames.
+
+        `silent`: there is no echo; once the gain has risen, nothing is done and nothing forgotten.
+        """
         frame = self._frame
         self._history[:, :frame] = self._history[:, -frame:]
         self._history[0, frame:] = error
         self._history[1, frame:] = echo
+        if silent and self._gain.min() > OPEN:
+            self._gain[:] = 1
+            np.multiply(self._history[0, -frame:], self._falling, out=self._overlap)
+            return self._history[0, :-frame].copy()
         np.multiply(self._frames, self._scaled_window, out=self._windowed)
         spectra = transform(self._windowed, self._spectra)
         powers = power(spectra).sum(1)

@@ -81,3 +81,19 @@ def test_suppressor_takes_what_follows_the_echo_and_leaves_the_rest() -> None:
     assert decibels(rms(np.array(kept[90:])) / rms(other[90:])) > -2
     assert leaking.leakage == pytest.approx(0.09, abs=0.05)
     assert independent.leakage < 0.05
+
+
+def test_suppressor_passes_what_is_said_in_silence() -> None:
+    """Into it and out of it there is no click."""
+    random = np.random.default_rng(5)
+    sound = (0.1 * random.standard_normal((120, BLOCK))).astype(np.float32)
+    echo = (0.1 * random.standard_normal((120, BLOCK))).astype(np.float32)
+    suppressor = ResidualSuppressor(FRAME)
+    for block in range(40):
+        suppressor.process(0.3 * echo[block], echo[block])
+    nothing = np.zeros(BLOCK, np.float32)
+    out = [suppressor.process(pcm, nothing, silent=True) for pcm in sound[40:80]]
+    late = np.concatenate([*sound[40:80]])[:-FRAME]
+    np.testing.assert_allclose(np.concatenate(out)[FRAME:][20 * BLOCK :], late[20 * BLOCK :], atol=1e-4)
+    before = suppressor.process(sound[80], nothing)  # the gain is one still
+    np.testing.assert_allclose(before, np.concatenate([*sound[79:81]])[FRAME:-FRAME], atol=1e-4)
