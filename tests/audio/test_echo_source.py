@@ -135,6 +135,25 @@ def test_the_gate_silences_while_the_loudspeaker_sounds() -> None:
     assert min(blocks[70:]) == pytest.approx(0.1, rel=1e-3)
 
 
+def test_nothing_of_the_voice_gets_through_the_gate_and_all_of_the_user_does() -> None:
+    """The voice for four seconds, 6 dB louder than its echo; then the user."""
+    heard = scene(seconds=7, talk=(4.5, 7), delay_ms=60)
+    end = 4 * heard.rate_hz
+    heard.far[end:] = 0
+    heard.microphone[end + heard.rate_hz // 5 :] -= heard.echo[end + heard.rate_hz // 5 :].astype(np.float32)
+    levels: dict[str, float] = {}
+    for kind in ("gate", "off"):
+        microphone = Microphone(heard.microphone, heard.rate_hz)
+        source, errors = source_of(microphone, kind)
+        out = run(source, microphone, heard, 320)
+        levels[kind] = decibels(rms(out[1600:end]))
+        opened = end + round(0.3 * heard.rate_hz)  # the tail, and what the loudspeaker still holds
+        np.testing.assert_array_equal(out[opened:], heard.microphone[opened : len(out)])
+        assert errors == []
+    assert levels["gate"] < -50
+    assert levels["off"] > -40
+
+
 def test_a_failure_is_told_once_and_the_microphone_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     source, errors = source_of(Microphone(np.full(3200, 0.1, np.float32), 16000))
     source.read(320)
