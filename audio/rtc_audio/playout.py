@@ -21,7 +21,7 @@ from .playout_stats import PlayedSpans, PlayoutStats
 from .playout_timing import EditTiming, PullRhythm
 from .rtp_timeline import RTP_CLOCK_HZ
 from .tape import Mono, Tape
-from .time_scale import energy, lengthen, shorten
+from .time_scale import GOOD_MATCH, energy, lengthen, shorten
 
 PAST_SECONDS = 0.060
 EDIT_SECONDS = 0.027  # of sound that an edit looks at
@@ -261,16 +261,17 @@ class PlayoutBuffer:
             self._fill(len(self._tape) + 1, block, now)
         when = self._timing.when(excess, energy(self._tape.ready), now)
         if when != "later":
-            self._scale_time(excess, block, now, quiet=when == "silence")
+            good_match = -1 if when == "anything" else GOOD_MATCH
+            self._scale_time(excess, block, now, quiet=when == "silence", good_match=good_match)
 
     def _contiguous(self) -> bool:
         head = self._queue.head()
         return head is not None and head[1] == 0 and not self._queue.paused
 
-    def _scale_time(self, excess: int, block: int, now: float, *, quiet: bool) -> None:
+    def _scale_time(self, excess: int, block: int, now: float, *, quiet: bool, good_match: float) -> None:
         before = len(self._tape)
         if excess > 0:
-            pcm = shorten(self._tape.ready, excess, self._rate_hz, quiet=quiet)
+            pcm = shorten(self._tape.ready, excess, self._rate_hz, quiet=quiet, good_match=good_match)
         elif before >= block:
             most = min(-excess, self._frame)
             pcm = lengthen(self._tape.context, before, most, self._rate_hz, quiet=quiet)

@@ -10,6 +10,7 @@ PATIENCE_SECONDS = 2.0  # that a wrong delay waits for a pause
 URGENT_SECONDS = 0.030  # too long: neither patience nor a wait for full silence
 EDIT_PAUSE_SECONDS = 0.030  # between two edits of sound
 FAST_EDIT_SECONDS = 0.060  # too long: not even that
+LAST_PATIENCE_SECONDS = 5.0  # music and noise neither pause nor repeat themselves, and clocks drift
 QUIET = 1e-5  # mean square
 SILENCE, SOFT = 1e-4, 3e-3  # of the energy of the loudest sound
 
@@ -48,8 +49,11 @@ class EditTiming:
         """An edit was made."""
         self._edited = now
 
-    def when(self, excess: int, level: float, now: float) -> Literal["silence", "sound", "later"]:
-        """Whether `excess` samples of delay may go now, from sound of that mean square, and what it counts as."""
+    def when(self, excess: int, level: float, now: float) -> Literal["silence", "sound", "anything", "later"]:
+        """Whether `excess` samples of delay may go now, from sound of that mean square, and what it counts as.
+
+        "anything" is sound that has to go although nothing like it follows.
+        """
         self._loudest = max(level, self._loudest * 0.999)
         if level > max(QUIET, self._loudest * SILENCE):
             self._loud_at = now
@@ -57,6 +61,8 @@ class EditTiming:
         pause = now - self._loud_at >= PAUSE_SECONDS
         if pause or (urgent and level < max(QUIET, self._loudest * SOFT)):
             return "silence"
+        if urgent and now - max(self._wrong_since, self._edited) >= LAST_PATIENCE_SECONDS:
+            return "anything"
         patience = 0 if urgent else PATIENCE_SECONDS
         waited = now - self._wrong_since >= patience and now - self._edited >= EDIT_PAUSE_SECONDS
         return "sound" if waited or excess > FAST_EDIT_SECONDS * self._rate_hz else "later"

@@ -10,7 +10,9 @@ FADE_SECONDS = 0.004
 TEMPLATE_SECONDS = 0.008
 
 
-def shorten(ready: Mono, at_most: int, rate_hz: int, *, quiet: bool) -> Mono | None:
+def shorten(
+    ready: Mono, at_most: int, rate_hz: int, *, quiet: bool, good_match: float = GOOD_MATCH
+) -> Mono | None:
     """`ready` without its first pitch period (any length if `quiet`); None if nothing can go unheard."""
     fade = int(FADE_SECONDS * rate_hz)
     period = min(at_most, len(ready) - fade)
@@ -20,7 +22,7 @@ def shorten(ready: Mono, at_most: int, rate_hz: int, *, quiet: bool) -> Mono | N
         if longest <= shortest:
             return None
         position, match = best_match(ready[:template], ready[shortest : longest + template])
-        if match < GOOD_MATCH:
+        if match < good_match:
             return None
         period = shortest + position
     return crossfade(ready, ready[period:], fade) if period > 0 else None

@@ -49,3 +49,14 @@ def test_a_large_error_waits_less() -> None:
     assert timing.when(960, LOUD, 0.06) == "sound"
     timing.edited(0.06)
     assert timing.when(1920, LOUD, 0.07) == "sound"
+
+
+def test_sound_that_never_repeats_itself_does_not_wait_for_ever() -> None:
+    timing = EditTiming(RATE_HZ)
+    timing.right(0.0)
+    assert [timing.when(960, LOUD, at * 0.5) for at in range(10)] == ["sound"] * 10
+    assert timing.when(960, LOUD, 5.0) == "anything"
+    timing.edited(5.0)
+    assert timing.when(960, LOUD, 9.9) == "sound"
+    assert timing.when(960, LOUD, 10.0) == "anything"
+    assert timing.when(240, LOUD, 30.0) == "sound"
