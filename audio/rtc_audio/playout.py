@@ -15,7 +15,7 @@ import numpy as np
 
 from .arrivals import Arrivals
 from .errors import AudioError
-from .expansion import Expansion, bridge, crossfade
+from .expansion import Background, Expansion, bridge, crossfade
 from .packet_queue import Packet, PacketQueue
 from .playout_stats import PlayedSpans, PlayoutStats
 from .playout_timing import EditTiming, PullRhythm
@@ -78,6 +78,7 @@ class PlayoutBuffer:
         self._frame = rate_hz // 50  # samples of the newest decoded frame
         self._playing = False
         self._expansion: Expansion | None = None
+        self._background = Background(rate_hz)
         self._inserted = 0  # samples expanded since the last frame: delay that was added
         self._told = 0  # frames since the last one whose loss the decoder knows of
         self._end_ticks = 0  # media time behind the last frame on the tape
@@ -197,6 +198,7 @@ class PlayoutBuffer:
                 pcm, until = self._decoder.decode_fec(packet.payload, samples)[gap - missing :], packet.ticks
             else:
                 pcm, until = self._decoder.decode(packet.payload), packet.end
+                self._background.hear(pcm)
         except AudioError:
             return self._queue.drop(packet)
         self._sample_counts["fec" if fec else "decoded"] += len(pcm)
@@ -234,7 +236,7 @@ class PlayoutBuffer:
 
     def _expanding(self) -> Expansion:
         if self._expansion is None:
-            self._expansion = Expansion(self._tape.context, self._rate_hz)
+            self._expansion = Expansion(self._tape.context, self._rate_hz, self._background)
         return self._expansion
 
     def _expand(self, block: int) -> None:

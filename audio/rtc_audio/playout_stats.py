@@ -37,7 +37,7 @@ class PlayoutStats:
     expanded_ms: float = 0
     """Sound that was made up while nothing was there; it adds delay until content is left out for it."""
     silence_ms: float = 0
-    """Silence that was played because nothing was there: before the start, in pauses and long gaps."""
+    """Silence, or the noise of the background, played because nothing was there: at the start, in pauses and gaps."""
     removed_ms: float = 0
     """Sound taken out to lower the delay."""
     added_ms: float = 0

@@ -12,7 +12,7 @@ EDIT_PAUSE_SECONDS = 0.030  # between two edits of sound
 FAST_EDIT_SECONDS = 0.060  # too long: not even that
 LAST_PATIENCE_SECONDS = 5.0  # music and noise neither pause nor repeat themselves, and clocks drift
 QUIET = 1e-5  # mean square
-SILENCE, SOFT = 1e-4, 3e-3  # of the energy of the loudest sound
+SILENCE, SOFT = 1e-4, 1e-2  # of the energy of the loudest sound
 
 
 class PullRhythm:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rtc_audio.expansion import Expansion, best_match, bridge, crossfade, pitch_period
+from rtc_audio.expansion import Background, Expansion, best_match, bridge, crossfade, pitch_period
 from rtc_audio.tape import Tape
 from rtc_audio.time_scale import energy, lengthen, shorten
 from support.voice_link import roughness
@@ -51,6 +51,36 @@ def test_expansions_of_silence_and_noise_are_harmless() -> None:
     made = Expansion(noise, RATE_HZ).take(480)
     assert made.std() == pytest.approx(0.1, rel=0.4)
     assert np.array_equal(made, Expansion(noise, RATE_HZ).take(480))
+
+
+def room(seconds: float, level: float = 0.003) -> NDArray[np.float32]:
+    """Dull noise: what lies above 3 kHz is 20 dB softer."""
+    noise = np.random.default_rng(2).standard_normal(round(seconds * RATE_HZ))
+    dull = np.convolve(noise, np.hanning(16), "same")
+    sound: NDArray[np.float32] = (dull * level / dull.std()).astype(np.float32)
+    return sound
+
+
+def test_behind_a_voice_the_room_goes_on_for_a_second() -> None:
+    background, noise = Background(RATE_HZ), room(2.0)
+    for at in range(0, len(noise), 480):
+        background.hear(tone(150, 0.02) if at < 9600 else noise[at : at + 480])
+    expansion = Expansion(tone(150), RATE_HZ, background)
+    made = np.concatenate([expansion.take(240) for _ in range(220)])
+    assert made[:480].std() > 0.1
+    assert made[4800 : RATE_HZ // 2].std() == pytest.approx(0.003, rel=0.2)
+    assert made[RATE_HZ // 2 : RATE_HZ].std() == pytest.approx(0.003, rel=0.2)
+    assert not made[-2400:].any()
+    spectrum = np.abs(np.fft.rfft(made[4800:16800])) ** 2
+    assert spectrum[: 3000 // 2].mean() > 30 * spectrum[5000 // 2 :].mean()
+
+
+def test_silence_and_what_never_was_soft_are_no_background() -> None:
+    for sound in (np.zeros(48000, np.float32), tone(200, 2.0), room(2.0, 0.1), room(2.0)):
+        background = Background(RATE_HZ)
+        for at in range(0, len(sound), 480):
+            background.hear(sound[at : at + 480])
+        assert len(background.noise()) == 0
 
 
 def test_a_bridge_meets_both_sides() -> None:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rtc_audio.opus import OpusDecoder, OpusError
+from rtc_audio.opus import OpusDecoder, OpusEncoder, OpusError
 from rtc_audio.playout import PlayoutBuffer
-from support.voice_link import FIRST_TIMESTAMP, Delays, Mono, packets, play, roughness
+from support.voice_link import FIRST_TIMESTAMP, Delays, Mono, packets, play, roughness, voice
 
 RATE_HZ = 24000
 BLOCK = 240
@@ -166,6 +166,27 @@ def test_a_pause_of_the_sender_keeps_nothing_back(numbered: bool) -> None:
             assert playout.media_seconds >= 2.0
     assert playout.played_ms(0) >= 2980 if not numbered else 3900
     assert playout.delay_seconds < 1.1
+
+
+def test_the_room_is_heard_between_the_packets_of_a_sender_with_dtx() -> None:
+    encoder, pcm = OpusEncoder(bitrate_bps=32000, complexity=9, dtx=True), voice(8)
+    hiss = np.random.default_rng(1).standard_normal(len(pcm))
+    room = (0.003 * np.convolve(hiss, np.ones(4) / 2, "same")).astype(np.float32)
+    spoken = np.where(np.arange(len(pcm)) < 4 * 48000, pcm, 0) + room
+    sent = [encoder.encode(spoken[at : at + 960]) for at in range(0, len(pcm), 960)]
+    assert sum(len(payload) > 2 for payload in sent[250:]) < 40, "the encoder did not pause"
+    playout, heard, sequence = buffer(), [], 0
+    for number, payload in enumerate(sent):
+        now = number * 0.02
+        if len(payload) > 2:
+            playout.insert(sequence, number * 960, payload, now)
+            sequence += 1
+        heard += [playout.pull(BLOCK, now + 0.004), playout.pull(BLOCK, now + 0.014)]
+    levels = np.concatenate(heard)[5 * RATE_HZ :].reshape(-1, RATE_HZ // 20).std(1)
+    assert levels.min() > 0.6 * np.median(levels)
+    assert np.median(levels) == pytest.approx(0.003, rel=0.4)
+    silent = np.concatenate([playout.pull(BLOCK, 8.004 + at * 0.01) for at in range(300)])
+    assert not silent[-RATE_HZ // 2 :].any(), "a dead line may not sound alive"
 
 
 def test_the_end_comes_out_by_itself() -> None:
