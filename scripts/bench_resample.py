@@ -47,9 +47,9 @@ def run(quick: bool) -> list[Row]:
         Row("median speed, av.AudioResampler = 1", swr_speed, 1.0, swr_speed, "", "×", None),
     ]
     for rate_in, rate_out in SHOWN[:2]:
-        own, anchor = delay_ms(rate_in, rate_out)
+        own_ms, anchor_ms = delay_ms(rate_in, rate_out)
         name = f"delay {rate_in} → {rate_out} Hz, worst"
-        rows.append(Row(name, own, anchor, own / anchor, "≤ 1.2", "ms", own <= 1.2))
+        rows.append(Row(name, own_ms, anchor_ms, own_ms / anchor_ms, "≤ 1.2", "ms", own_ms <= 1.2))
     alias = float(max(worst_alias_db(*pair) for pair in PAIRS if 1.15 * pair[1] < pair[0]))
     rows.append(Row("alias from 1.1 × Nyquist up, worst pair", alias, "", None, "≤ −84", "dB", alias <= -84))
     for pair in SHOWN:
