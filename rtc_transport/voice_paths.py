@@ -129,9 +129,10 @@ class DirectPath:
         return self._decoder.stats
 
     def _set_timer(self) -> None:
-        self.close()
-        if self._decoder.deadline is not None:
-            self._timer = asyncio.get_running_loop().call_at(self._decoder.deadline, self._on_timer)
+        if self._timer is not None:
+            self.close()
+        if (deadline := self._decoder.deadline) is not None:
+            self._timer = asyncio.get_running_loop().call_at(deadline, self._on_timer)
 
     def _on_timer(self) -> None:
         self._timer = None

@@ -107,9 +107,11 @@ class Input:
         """The next of the source's Opus packets, if it has such that fit."""
         if self._packets is None or self._packets_fail or self._ended:
             return None
-        errors = self._intake.source_errors
-        payload = self._guard(lambda: self._offered(limit))
-        self._packets_fail = self._intake.source_errors > errors  # from then on it is read as sound
+        try:
+            payload = self._offered(self._packets, limit)
+        except Exception as exc:  # noqa: BLE001 - user code at the border of the media path: read as sound from now on
+            self._fault(exc)
+            self._packets_fail, payload = True, None
         if payload is not None:
             self._passed, self._chain = True, None
         return payload
@@ -141,9 +143,9 @@ class Input:
             self.detach()
             self._guard(lambda: self.source.read(round(n * rate_hz / self._intake.rate_hz)))
 
-    def _offered(self, limit: PacketFormat) -> bytes | None:
-        source = self._packets
-        if source is None or source.packet_format is None or not source.packet_format.fits(limit):
+    def _offered(self, source: PacketSource, limit: PacketFormat) -> bytes | None:
+        offered = source.packet_format
+        if offered is None or not offered.fits(limit):
             return None
         payload = source.read_packet()
         if payload is not None and round(1000 * packet_seconds(payload)) != limit.packet_ms:

@@ -5,6 +5,18 @@ from .libopus import MAX_PACKET_MS, OpusError
 CELT_SILENCE_BYTES = 8  # libopus takes 3 for zeros, more than 90 for noise that can hardly be heard
 
 
+def _frame_ms(config: int) -> float:
+    """RFC 6716 §3.1."""
+    if config < 12:  # SILK
+        return (10.0, 20.0, 40.0, 60.0)[config & 3]
+    if config < 16:  # hybrid
+        return (10.0, 20.0)[config & 1]
+    return (2.5, 5.0, 10.0, 20.0)[config & 3]  # CELT
+
+
+_SECONDS = tuple(_frame_ms(toc >> 3) * (1, 2, 2, 0)[toc & 3] / 1000 for toc in range(256))
+
+
 def packet_seconds(payload: bytes) -> float:
     """Duration of a packet, from its first two bytes (RFC 6716 §3.1, §3.2).
 
@@ -12,16 +24,12 @@ def packet_seconds(payload: bytes) -> float:
     """
     if not payload:
         raise OpusError("an empty payload is no Opus packet")
-    config, code = payload[0] >> 3, payload[0] & 3
-    if code == 3 and len(payload) < 2:
+    seconds = _SECONDS[payload[0]]
+    if seconds:
+        return seconds
+    if len(payload) < 2:
         raise OpusError("the Opus packet ends before its frame count")
-    frames = (1, 2, 2)[code] if code < 3 else payload[1] & 0x3F
-    if config < 12:  # SILK
-        frame_ms = (10.0, 20.0, 40.0, 60.0)[config & 3]
-    elif config < 16:  # hybrid
-        frame_ms = (10.0, 20.0)[config & 1]
-    else:  # CELT
-        frame_ms = (2.5, 5.0, 10.0, 20.0)[config & 3]
+    frames, frame_ms = payload[1] & 0x3F, _frame_ms(payload[0] >> 3)
     if not 0 < frames * frame_ms <= MAX_PACKET_MS:
         raise OpusError(f"an Opus packet cannot hold {frames} frames of {frame_ms:g} ms")
     return frames * frame_ms / 1000

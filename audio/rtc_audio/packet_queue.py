@@ -69,8 +69,9 @@ class PacketQueue:
             return packet
         self._packets[number] = packet
         self._newest = max(ticks, self._newest)
-        while self._newest - min(self._packets.values()).ticks > self._limit:
-            self._discard_oldest()
+        if len(self._packets) > 1:
+            while self._newest - min(self._packets.values()).ticks > self._limit:
+                self._discard_oldest()
         return packet
 
     def head(self) -> tuple[Packet, int] | None:
