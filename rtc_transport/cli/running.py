@@ -3,6 +3,7 @@
 import asyncio
 import json
 import signal
+import sys
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
@@ -70,8 +71,9 @@ def print_error(message: str) -> None:
 
 
 def print_json(value: Mapping[str, Any]) -> None:
-    """One line of machine output on stdout."""
-    print(json.dumps(value, ensure_ascii=False), flush=True)  # noqa: T201 - this is the command's output
+    """One line of machine output on stdout, readable where its encoding has every letter."""
+    everything = (sys.stdout.encoding or "").lower().startswith("utf")
+    print(json.dumps(value, ensure_ascii=not everything), flush=True)  # noqa: T201 - this is the command's output
 
 
 def fail(failure: Failure, *, json_output: bool, code: int = FAILED) -> int:

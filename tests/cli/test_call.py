@@ -169,6 +169,27 @@ async def test_an_older_answer_survives_a_call_that_fails(
     assert error["message"] == ended.error
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+async def test_letters_that_the_output_does_not_have(tmp_path: Path, encoding: str) -> None:
+    short_speech(tmp_path / "speech.wav", 0.2)
+    arguments = (
+        "call",
+        "--loopback",
+        "--input",
+        "speech.wav",
+        "--output",
+        "größe.wav",
+        "--max-duration",
+        0,
+        "--json",
+    )
+    process = await start_command(tmp_path, arguments, PYTHONIOENCODING=encoding)
+    stdout, stderr = await process.communicate()
+    assert (process.returncode, b"Traceback" in stderr) == (0, False)
+    assert json.loads(stdout)["files"] == {"output": "größe.wav"}
+    assert ("größe" in stdout.decode()) == (encoding == "utf-8")
+
+
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("signal_name", ["SIGINT", "SIGTERM"])
 async def test_ctrl_c_finishes_the_files_and_exits_130(tmp_path: Path, signal_name: str) -> None:
