@@ -30,6 +30,8 @@ RTP_CLOCK_HZ = 48000  # RFC 7587 §4.1, whatever the sampling rate
 GRID_SECONDS = 0.005  # of the clock: calls of one process wake its loop together, at most four times a frame
 TIME_BASE = fractions.Fraction(1, RTP_CLOCK_HZ)
 
+FRAME_MS = (10, 20, 40, 60)
+
 ReadFrame = Callable[[int], NDArray[np.float32] | None]
 """read(n) -> n mono samples at the track's rate, or None to send nothing for that time; must not wait."""
 
@@ -48,7 +50,10 @@ class PacketFeed(Protocol):
 
 @dataclass(frozen=True)
 class OpusSettings:
-    """How our voice is encoded. What the peer states in its SDP bounds these (`bounded_by`)."""
+    """How our voice is encoded. What the peer states in its SDP bounds these (`bounded_by`).
+
+    Raises ValueError for another `frame_ms` than 10, 20, 40 or 60.
+    """
 
     rate_hz: int = 48000
     frame_ms: int = 20
@@ -58,6 +63,10 @@ class OpusSettings:
     expected_loss_percent: int = 10
     dtx: bool = False
     application: Application = "voip"
+
+    def __post_init__(self) -> None:
+        if self.frame_ms not in FRAME_MS:
+            raise ValueError(f"frame_ms must be 10, 20, 40 or 60, not {self.frame_ms}")
 
     def format(self) -> OpusFormat:
         """What we state in our own SDP: what we like to receive."""
@@ -70,7 +79,7 @@ class OpusSettings:
         return replace(
             self,
             bitrate_bps=max(bitrate, 6000),
-            frame_ms=max(f for f in (10, 20, 40, 60) if f <= frame),
+            frame_ms=max(f for f in FRAME_MS if f <= frame),
             fec=self.fec and peer.useinbandfec,
             dtx=self.dtx and peer.usedtx,
         )
