@@ -21,6 +21,8 @@ def _fresh_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_this_aiortc_has_every_private_name_we_use(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "rtc_transport.internals"):
         async with connected_pair() as (client, _):
+            async with asyncio.timeout(10):
+                await client.voice.wait_for(5)  # so that the short way of RTP has been looked for
             assert client.peer.channel is not None
             internals.SctpMonitor(client.peer.channel, lambda: None).close()
     assert not caplog.records, f"written for {internals.WRITTEN_FOR}: {caplog.text}"

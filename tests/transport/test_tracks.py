@@ -1,7 +1,9 @@
 """The outgoing track: what the peer asks for is obeyed, and nothing that a source does ends it."""
 
 import asyncio
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -59,6 +61,21 @@ async def test_packets_of_every_length_follow_each_other(frame_ms: int) -> None:
     decoder = OpusDecoder()
     pcm = np.concatenate([decoder.decode(bytes(packet)) for packet in packets])
     assert 0.15 < float(np.sqrt(np.mean(pcm[-480:] ** 2))) < 0.25  # the tone: 0.3 / sqrt(2)
+
+
+async def test_encoding_does_not_wait_for_the_default_executor() -> None:
+    loop, busy = asyncio.get_running_loop(), threading.Event()
+    loop.set_default_executor(ThreadPoolExecutor(1))
+    job = loop.run_in_executor(None, busy.wait)
+    try:
+        track = OutgoingTrack(tone())
+        async with asyncio.timeout(5):
+            packets = [await track.recv() for _ in range(5)]
+        assert [packet.pts for packet in packets] == [960 * at for at in range(5)]
+        assert not job.done()
+    finally:
+        busy.set()
+        await job
 
 
 async def test_a_read_that_stands_still_for_a_second_costs_that_second_only() -> None:
