@@ -22,6 +22,7 @@ from voice_engines import RATE_HZ, FixedPlayout, StockPlayout
 from voice_link import (
     CODEC_SECONDS,
     FIRST_TIMESTAMP,
+    PACKET_SECONDS,
     RTP_CLOCK_HZ,
     Engine,
     Heard,
@@ -36,7 +37,7 @@ from voice_link import (
     speech,
     stoi,
 )
-from voice_traces import LONG, STALL, TRACES, LongCall, Trace
+from voice_traces import LONG, STALL, TRACES, Trace
 
 from rtc_audio.opus import OpusDecoder
 from rtc_audio.playout import PlayoutBuffer
@@ -210,9 +211,9 @@ def sender_row(sender: tuple[int, int]) -> Row:
 # ---- long calls
 
 
-def long_row(call: LongCall) -> Row:
+def long_row(index: int) -> Row:
     """Ten minutes of one network: delay, silence put in, clicks, and when the last sample is out."""
-    _, payloads = material()
+    call, (_, payloads) = LONG[index], material()
     count = LONG_SECONDS * 50
     player, delays = PlayoutBuffer(OpusDecoder(RATE_HZ), RATE_HZ), call.delays(count)
     sent = [payloads[i % len(payloads)] for i in range(count)]
@@ -234,12 +235,12 @@ def long_row(call: LongCall) -> Row:
 def last_sample_ms(player: PlayoutBuffer, heard: Heard) -> float:
     """How long after the last packet and the target its last sample was out, when nothing more comes."""
     arrived, number = heard.last
-    target, now, block = player.target_seconds, heard.until, RATE_HZ // 100
-    end = (FIRST_TIMESTAMP + (number + 1) * 960) / RTP_CLOCK_HZ
-    while player.media_seconds < end - 1e-6 and now < arrived + 5:
-        player.pull(block, now)
-        now += 0.01
-    return (now - arrived - target) * 1000
+    end = (number + 1) * PACKET_SECONDS - 1e-6
+    pulls = int(np.searchsorted(heard.media_seconds, end))
+    while pulls >= len(heard.media_seconds) and player.media_seconds - FIRST_TIMESTAMP / RTP_CLOCK_HZ < end:
+        player.pull(RATE_HZ // 100, heard.first_pull + pulls * 0.01)
+        pulls += 1
+    return (heard.first_pull + pulls * 0.01 - arrived - player.target_seconds) * 1000
 
 
 def soak_row() -> Row:
@@ -271,7 +272,7 @@ def run(quick: bool) -> list[Row]:
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         found = list(pool.map(measure, jobs, chunksize=4))
         senders = list(pool.map(sender_row, SENDERS))
-        long = [] if quick else [*pool.map(long_row, LONG), pool.submit(soak_row).result()]
+        long = [] if quick else [*pool.map(long_row, range(len(LONG))), pool.submit(soak_row).result()]
     table = [mean(found[at : at + len(seeds)]) for at in range(0, len(found), len(seeds))]
     rows = [] if has_voices() else [Row("speech", NO_VOICES, "–", None, "–", "", None)]
     for index, trace in enumerate(TRACES):

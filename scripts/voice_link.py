@@ -7,7 +7,7 @@ import tempfile
 import time
 import wave
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -164,8 +164,9 @@ class Heard:
     """CPU time of insert and pull for each pull."""
     last: tuple[float, int] = (0.0, 0)
     """When the last packet came, and its number."""
-    until: float = 0.0
-    """When the next pull would be."""
+    first_pull: float = 0.0
+    media_seconds: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    """Media time of the first sample of each pull, from the first packet on."""
 
     def median_ms(self) -> float:
         return float(np.nanmedian(self.delay_ms[100:]))
@@ -195,7 +196,7 @@ def play(
     )
     numbers = np.cumsum([delay is not None or not paused for delay in delays]) - 1
     phase, block = rng.random() * 0.01, rate_hz // 100
-    heard, delay_ms, at = [], [], 0
+    heard, media_seconds, at = [], [], 0
     started = time.thread_time()
     for pull in range(2 * len(packets)):
         now = phase + pull * 0.01
@@ -205,12 +206,13 @@ def play(
             timestamp = FIRST_TIMESTAMP + i * 960 & 0xFFFFFFFF
             engine.insert(sequence, timestamp, packets[i], arrived)
             at += 1
-        spoken = (engine.media_seconds - FIRST_TIMESTAMP / RTP_CLOCK_HZ) * (1 - sender_ppm * 1e-6)
-        delay_ms.append((now - spoken + CODEC_SECONDS) * 1e3)
+        media_seconds.append(engine.media_seconds - FIRST_TIMESTAMP / RTP_CLOCK_HZ)
         heard.append(engine.pull(block, now))
     cost = (time.thread_time() - started) / (2 * len(packets)) * 1e6
-    until = phase + 2 * len(packets) * 0.01
-    return Heard(np.concatenate(heard), rate_hz, np.array(delay_ms), cost, arrivals[-1], until)
+    media = np.array(media_seconds)
+    spoken = media * (1 - sender_ppm * 1e-6)
+    delay_ms = (phase + np.arange(len(media)) * 0.01 - spoken + CODEC_SECONDS) * 1e3
+    return Heard(np.concatenate(heard), rate_hz, delay_ms, cost, arrivals[at - 1], phase, media)
 
 
 def _through_host(rng: random.Random, arrivals: list[tuple[float, int]]) -> list[tuple[float, int]]:

@@ -73,7 +73,10 @@ TRACES = (
 
 @dataclass(frozen=True)
 class LongCall:
-    """Ten minutes of one network: the most that the delay may be, and how much of the sound may be silence put in."""
+    """Ten minutes of one network: the most that the delay may be, and how much of the sound may be silence put in.
+
+    One phase of the pulls, not the mean over many: up to 5 ms more than on a trace.
+    """
 
     name: str
     delays: Callable[[int], Delays]
@@ -90,9 +93,9 @@ def _outage(count: int) -> Delays:
 LONG = (
     LongCall("clean", lambda n: [0.0] * n, 45, 70, 0.001),
     LongCall("jitter 0-60 ms", lambda n: jittery(n, 0.06, 7), 105, 150, 0.001),
-    LongCall("loss 1 %", lambda n: lossy(n, 0.01, 7), 58, 130, 0.001),
-    LongCall("loss 5 %", lambda n: lossy(n, 0.05, 7), 58, 150, 0.001),
-    LongCall("loss 10 %", lambda n: lossy(n, 0.10, 7), 60, 180, 0.002),
+    LongCall("loss 1 %", lambda n: lossy(n, 0.01, 7), 60, 130, 0.001),
+    LongCall("loss 5 %", lambda n: lossy(n, 0.05, 7), 60, 150, 0.001),
+    LongCall("loss 10 %", lambda n: lossy(n, 0.10, 7), 62, 180, 0.002),
     LongCall("loss 20 %", lambda n: lossy(n, 0.20, 7), 62, 250, 0.005),
     LongCall("bursts 5 %", lambda n: bursty(n, 7), 68, 400, 0.01),
     LongCall("1 s outage every minute", _outage, 68, 1150, 0.02),
