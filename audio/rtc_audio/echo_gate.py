@@ -81,13 +81,16 @@ class StartGate:
         seconds = len(pcm) / self._rate_hz
         if talking:
             self._hold = HOLD_SECONDS
-            self._left -= seconds
-            enough = loss.above(ENOUGH_DB) or coupling.above(NO_ECHO_DB)
-            self._enough = self._enough + seconds if enough else 0.0
-            self._waited += seconds
-            if self._enough >= ENOUGH_SECONDS and self._waited >= EARLIEST_SECONDS:
-                self._left = 0.0
+            if self.learning:
+                self._learn(seconds, loss.above(ENOUGH_DB) or coupling.above(NO_ECHO_DB))
         else:
             self._hold -= seconds
         self._ramp.target = CLOSED_GAIN if self.learning and self._hold > 0 else 1.0
         return self._ramp.apply(pcm[:, None])[:, 0]
+
+    def _learn(self, seconds: float, enough: bool) -> None:
+        self._left -= seconds
+        self._waited += seconds
+        self._enough = self._enough + seconds if enough else 0.0
+        if self._enough >= ENOUGH_SECONDS and self._waited >= EARLIEST_SECONDS:
+            self._left = 0.0

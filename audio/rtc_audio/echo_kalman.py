@@ -2,10 +2,8 @@
 
 import math
 
-import numpy as np
-from numpy.typing import NDArray
-
 from .echo import SILENCE_POWER, Mono, check_blocks, frames_in, mean_square
+from .echo_centre import Centre
 from .echo_delay import BulkDelay, Sighting
 from .echo_drift import DriftCompensator
 from .echo_filter import FRAMES, EchoPathFilter
@@ -23,7 +21,6 @@ EARLIEST_SECONDS, LEAD_SECONDS, LATEST_SECONDS = 0.004, 0.015, 0.05
 CHANGED_LEAKAGE = 0.02  # share of the echo left above which the path is learnt faster
 DIVERGED, DIVERGED_BLOCKS = 1.6, 6  # error over near, as powers; so many times in a row
 MISSED, MISSED_SIGHTINGS = 0.7, 2  # of an echo is left, so many times in a row: the path is another one
-OFFSET_BLOCKS = 500  # over which the microphone's constant component is averaged: ten seconds
 
 
 class KalmanEchoCanceller:
@@ -51,8 +48,7 @@ class KalmanEchoCanceller:
         self._gate = StartGate(rate_hz)
         self._loss, self._filter_loss = ReturnLoss(blocks=50), ReturnLoss(blocks=5)
         self._coupling = ReturnLoss(blocks=15)
-        self._mean = np.full((self.block_frames, 1), 1 / self.block_frames, np.float32)
-        self._rise = np.linspace(0, 1, self.block_frames, dtype=np.float32)
+        self._far_centre, self._near_centre = Centre(self.block_frames), Centre(self.block_frames)
         self.reset()
 
     def reset(self) -> None:
@@ -64,7 +60,8 @@ class KalmanEchoCanceller:
         self._aligned = False
         self._silent = PARTITIONS + 1  # frames since the far end talked, in the filter
         self._missed = self._diverged = 0
-        self._offsets, self._blocks = np.zeros((2, 1), np.float32), 0
+        for centre in (self._far_centre, self._near_centre):
+            centre.reset()
 
     @property
     def erle_db(self) -> float | None:
@@ -87,7 +84,7 @@ class KalmanEchoCanceller:
         Raises UnsupportedFormat for other shapes and dtypes.
         """
         played, near = check_blocks(far, near, self.block_frames)
-        played, near = self._centre(np.stack((played, near)))
+        played, near = self._far_centre.process(played), self._near_centre.process(near)
         talking = mean_square(played) > SILENCE_POWER
         far = self._drift.process(played)
         heard = mean_square(far) > SILENCE_POWER
@@ -103,14 +100,6 @@ class KalmanEchoCanceller:
         if sighting is not None:
             self._see(sighting)
         return self._gate.process(result, talking, self._loss, self._coupling)
-
-    def _centre(self, sides: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Both without their constant components, which would leak into all frequencies."""
-        before = self._offsets
-        self._blocks = min(self._blocks + 1, OFFSET_BLOCKS)
-        self._offsets = before + (sides @ self._mean - before) / np.float32(self._blocks)
-        sides -= before + (self._offsets - before) * self._rise
-        return sides
 
     def _see(self, sighting: Sighting) -> None:
         missed = sighting.left > MISSED and not self._gate.learning
