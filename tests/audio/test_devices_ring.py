@@ -24,7 +24,12 @@ def test_what_is_written_is_read_wherever_the_ring_ends(channels: int, as_bytes:
         out = np.full((rng.integers(1, 481), channels), np.nan, np.float32)
         if len(out) <= ring.available:
             read.append(out)
-            ring.read_bytes(memory(out)) if as_bytes[1] else ring.read(out)
+            if as_bytes[1]:
+                copy = np.empty_like(out)
+                ring.read_bytes(memory(out), memory(copy))
+                np.testing.assert_array_equal(copy, out)
+            else:
+                ring.read(out)
     heard = np.concatenate(read)
     assert len(heard) == ring.taken > 20 * 700
     np.testing.assert_array_equal(heard, np.concatenate(written)[: len(heard)])

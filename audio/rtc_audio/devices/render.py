@@ -103,16 +103,17 @@ class Render(Port):
         ring, slot = self.ring, self._written_put % WRITTEN_BLOCKS
         written, flush_to = self._written_bytes[slot], self._flush_to
         left = ring.put - ring.taken - self._block_frames
-        if flush_to != self._flushed_to:
-            self._flushed_to = flush_to
-            self._cut_off(self._written[slot], flush_to)
-        elif left >= 0 and self._sounding:
-            ring.read_bytes(written)
+        if left >= 0 and self._sounding and flush_to == self._flushed_to:
+            ring.read_bytes(block, written)
         else:
-            self._begin_or_end(self._written[slot], left)
+            if flush_to != self._flushed_to:
+                self._flushed_to = flush_to
+                self._cut_off(self._written[slot], flush_to)
+            else:
+                self._begin_or_end(self._written[slot], left)
+            block[:] = written
         if self.least_left is None or left < self.least_left:
             self.least_left = max(0, left)
-        block[:] = written
         self._written_at[slot] = at_seconds
         self._written_put += 1
         self.heard = (ring.taken - self._dropped, at_seconds + self._block_seconds)

@@ -63,16 +63,16 @@ class SampleRing:
             out[first:] = self._frames[: n - first]
         self.taken += n
 
-    def read_bytes(self, out: memoryview) -> None:
-        """The same of whole frames as they lie in memory."""
+    def read_bytes(self, out: memoryview, copy: memoryview) -> None:
+        """The same of whole frames as they lie in memory, twice."""
         memory, size = self._memory, len(out)
         at = self.taken % self.capacity_frames * self._frame_bytes
         first = len(memory) - at
         if size <= first:
-            out[:] = memory[at : at + size]
+            out[:] = copy[:] = memory[at : at + size]
         else:
-            out[:first] = memory[at:]
-            out[first:] = memory[: size - first]
+            out[:first] = copy[:first] = memory[at:]
+            out[first:] = copy[first:] = memory[: size - first]
         self.taken += size // self._frame_bytes
 
     def skip_to(self, position: int) -> int:
