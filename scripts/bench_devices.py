@@ -28,7 +28,7 @@ from rtc_audio.devices.types import DeviceInfo, Direction, StreamFormat, StreamR
 from rtc_audio.levels import LevelMeter
 
 FORMAT = StreamFormat(48000, 1)
-STEREO = StreamFormat(48000, 2)
+"""What every driver is asked for first."""
 GOAL_US = 50.0
 CARD = DeviceInfo(0, "card", "bench", 1, 2, 48000)
 TIMES = SimpleNamespace(currentTime=1.0, inputBufferAdcTime=0.99, outputBufferDacTime=1.02)
@@ -51,7 +51,7 @@ def run(quick: bool) -> list[Row]:
 async def _measure(rounds: int) -> Spent:
     spent: Spent = defaultdict(list)
     capture = Capture(FORMAT, lambda: None, clock=time.monotonic, channel=None, backlog_seconds=0.2)
-    render = Render(STEREO, lambda: None, capacity_seconds=0.12)
+    render = Render(FORMAT, lambda: None, capacity_seconds=0.12)
     driver = threading.Thread(target=_drive, args=(capture, render, rounds, spent))
     driver.start()
     await _call(capture, render, driver, spent)
@@ -62,9 +62,9 @@ async def _measure(rounds: int) -> Spent:
 def _drive(capture: Capture, render: Render, rounds: int, spent: Spent) -> None:
     """The driver's thread."""
     block = (0.1 * np.random.default_rng(1).standard_normal((FORMAT.block_frames, 1))).astype(np.float32)
-    copy, out = np.zeros_like(block), np.zeros((STEREO.block_frames, 2), np.float32)
+    copy, out = np.zeros_like(block), np.zeros_like(block)
     record = callback(_request("input", FORMAT), capture)
-    play = callback(_request("output", STEREO), render)
+    play = callback(_request("output", FORMAT), render)
     recorded, asked = block.data.cast("B"), out.data.cast("B")
     work: dict[str, Callable[[], object]] = {
         "microphone, callback": lambda: record(recorded, len(block), TIMES, FINE),
@@ -80,8 +80,8 @@ def _drive(capture: Capture, render: Render, rounds: int, spent: Spent) -> None:
 async def _call(capture: Capture, render: Render, driver: threading.Thread, spent: Spent) -> None:
     """The event loop's half, as a call does it: 20 ms to the track, a block to the device, levels of both."""
     loop = asyncio.get_running_loop()
-    voice = np.full((STEREO.block_frames, 1), 0.1, np.float32)
-    reader, feed = CaptureReader(capture), Feed(render, lambda n: voice[:n], STEREO.rate_hz)
+    voice = np.full((FORMAT.block_frames, 1), 0.1, np.float32)
+    reader, feed = CaptureReader(capture), Feed(render, lambda n: voice[:n], FORMAT.rate_hz)
     meters = LevelMeter(), LevelMeter()
     read_at = loop.time()
 
