@@ -76,17 +76,33 @@ def test_three_flags_in_ten_seconds_are_too_many() -> None:
 
 def test_a_margin_grows_with_every_shortage_and_shrinks_when_it_is_not_needed() -> None:
     margin = Margin(2, 4)
-    for now in (1.0, 2.0, 3.0):
+    margin.observe(0.0, 3.0)
+    for now in (3.0, 4.0, 5.0):
         margin.short(now)
     assert margin.steps == 4
-    for now in range(4, 70):
+    for now in range(6, 72):
         margin.observe(now, 3.0)
     assert margin.steps == 2
 
 
 def test_a_margin_that_is_used_stays() -> None:
     margin = Margin(2, 4)
-    margin.short(0.0)
-    for now in range(1, 100):
+    margin.observe(0.0, 3.0)
+    margin.short(3.0)
+    for now in range(4, 100):
         margin.observe(now, 0.5 if now % 20 == 0 else 3.0)
+    assert margin.steps == 3
+
+
+def test_a_margin_forgets_what_was_needed_while_a_call_came_about() -> None:
+    margin = Margin(2, 10)
+    for now in (0.1, 0.2, 0.3, 0.4, 1.0):
+        margin.short(now)
+    assert margin.steps == 7
+    margin.observe(2.0, 1.0)
+    assert margin.steps == 7
+    margin.observe(2.2, 1.0)
+    assert margin.steps == 2
+    margin.short(5.0)
+    margin.observe(10.0, 0.5)
     assert margin.steps == 3

@@ -8,6 +8,7 @@ FIRST_BLOCK_SECONDS = 3.0  # Bluetooth and idle sound servers take their time
 ZEROS_SECONDS = 3.0
 MAX_ZEROS_SECONDS = 60.0
 FLAGS, FLAGS_SECONDS = 3, 10.0
+SETTLE_SECONDS = 2.0
 
 
 @dataclass
@@ -78,21 +79,27 @@ class FlagWatch:
 
 
 class Margin:
-    """How many steps to keep between two clocks: one more when they were too few, one less after a calm half minute."""
+    """How many steps to keep between two clocks: one more when they were too few, one less after a calm half minute.
+
+    What was needed in the first two seconds is forgotten then: they say little about how a call goes on.
+    """
 
     def __init__(self, least: int, most: int) -> None:
         self.steps = self._least = least
         self._most = most
         self._spare = float("inf")
         self._since: float | None = None
+        self._settles_at: float | None = None
 
     def short(self, now: float) -> None:
         """They were not enough."""
+        self._settle(now)
         self.steps = min(self.steps + 1, self._most)
         self._spare, self._since = float("inf"), now
 
     def observe(self, now: float, spare_steps: float) -> None:
         """What was left of them, at the worst since the last call."""
+        self._settle(now)
         self._spare = min(self._spare, spare_steps)
         if self._since is None:
             self._since = now
@@ -100,3 +107,10 @@ class Margin:
             if self._spare >= 1.5 and self.steps > self._least:
                 self.steps -= 1
             self._spare, self._since = float("inf"), now
+
+    def _settle(self, now: float) -> None:
+        if self._settles_at is None:
+            self._settles_at = now + SETTLE_SECONDS
+        elif now >= self._settles_at:
+            self._settles_at = float("inf")
+            self.steps, self._spare, self._since = self._least, float("inf"), now
