@@ -19,7 +19,7 @@ from av.stream import Stream
 from numpy.typing import NDArray
 
 from rtc_audio.opus import Application, OpusEncoder
-from rtc_audio.pacer import Pacer
+from rtc_audio.pacer import GRID_SECONDS, Pacer
 from rtc_audio.ports import PacketFormat
 
 from .sdp import OpusFormat
@@ -27,7 +27,6 @@ from .sdp import OpusFormat
 logger = logging.getLogger("rtc_transport.tracks")
 
 RTP_CLOCK_HZ = 48000  # RFC 7587 §4.1, whatever the sampling rate
-GRID_SECONDS = 0.005  # of the clock: calls of one process wake its loop together, at most four times a frame
 TIME_BASE = fractions.Fraction(1, RTP_CLOCK_HZ)
 
 FRAME_MS = (10, 20, 40, 60)

@@ -16,6 +16,7 @@ _log = logging.getLogger("rtc_audio.pacer")
 # Jitter buffers take this as jitter, while a hole loses a syllable. A full garbage collection of a large process stands
 # still for about 0.1 s.
 CATCH_UP_SECONDS = 0.15
+GRID_SECONDS = 0.005  # of the clock: what is paced on it in one process wakes the loop together
 
 
 class Pacer:
@@ -92,7 +93,7 @@ class PacedPull:
 
     async def _run(self) -> None:
         clock = asyncio.get_running_loop().time
-        pacer = Pacer(self._pacer_period)
+        pacer = Pacer(self._pacer_period, grid_seconds=GRID_SECONDS)
         while True:
             wait_seconds, skipped = pacer.next(clock())
             await asyncio.sleep(wait_seconds)
