@@ -49,12 +49,12 @@ class WebRTCTransport(MediaShell):
     `source` is what the model hears, `sink` where its voice goes; None is silence and drained. Both are started by
     `connect()` and released by `close()`, and may serve another call afterwards.
 
-    `base_url` is the service (``/realtime/calls`` is appended); `api_key`, `model` and `headers` hold for every
-    connect that does not name its own. `body` is the form of the signaling request. `ice_servers` are STUN and TURN
-    servers, none by default. `opus` says how our voice is encoded, `late` what happens to speech that comes after a
-    stall ("keep": played late, "drop": skipped). `record` is a stereo WAV file of what was sent (left, mute applied)
-    and what was heard (right), correct to 20 ms; further calls of the same transport are written behind the first. It
-    raises AudioFileError if it cannot be written.
+    `base_url` is the service (``/realtime/calls`` is appended); `api_key`, `model` and `headers` hold for every connect
+    that does not name its own. `body` is the form of the signaling request. `ice_servers` are STUN and TURN servers,
+    none by default; of each kind aiortc uses the first only. `opus` says how our voice is encoded, `late` what happens
+    to speech that comes after a stall ("keep": played late, "drop": skipped). `record` is a stereo WAV file of what was
+    sent (left, mute applied) and what was heard (right), correct to 20 ms; further calls of the same transport are
+    written behind the first. It raises AudioFileError if it cannot be written.
 
     `echo` keeps the voice out of the microphone (`capture.Capture`): "auto" cancels between a `Microphone` and a
     `Speaker` and does nothing else; "cancel", "webrtc" (extra `aec`), "gate" (half duplex) and "off" say so. With
