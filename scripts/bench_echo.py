@@ -2,7 +2,7 @@
 
 Scenes of 54 s at 16 kHz in synthetic rooms: the far end talks all the time, the near end over it from 27 to 42 s. The
 talkers are two voices of the text-to-speech program espeak-ng; where it is missing, the speech that ships with the
-library, which talks against itself at another pitch and is a harder test. Not in it: real loudspeakers, real rooms.
+library talks against itself at another pitch. Not in it: real loudspeakers, real rooms.
 """
 
 import shutil
