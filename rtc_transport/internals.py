@@ -11,7 +11,6 @@ import struct
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
-import pylibsrtp
 from aiortc import RTCDataChannel, RTCIceTransport, RTCPeerConnection, RTCRtpTransceiver
 from aiortc.rtcsctptransport import RTCSctpTransport
 
@@ -231,6 +230,10 @@ class RtpPort:
         Meant for a stream that aiortc has routed to the handler already. What is not plain RTP of that stream still
         goes the long way. A third of the time that receiving takes.
         """
+        try:
+            from pylibsrtp import Error  # aiortc's dependency, not ours
+        except ImportError:
+            return False
         dtls = self._registered_with
         what = "the short way of RTP"
         if (
@@ -257,7 +260,7 @@ class RtpPort:
                 return
             try:
                 packet = unprotect(data)
-            except pylibsrtp.Error as error:
+            except Error as error:
                 logger.debug("an RTP packet could not be decrypted: %s", error)
                 return
             _, _, sequence, timestamp, _ = RTP_HEADER.unpack_from(packet)
