@@ -1,8 +1,10 @@
-"""What a driver's thread spends in our callbacks, for blocks of 10 ms at 48 kHz; CPU time, medians.
+"""What a driver's thread spends in our callbacks, for blocks of 10 ms at 48 kHz.
 
-A thread in the driver's place calls what PortAudio would call, once every 10 ms: caches are cold then, and the
-processor may have slept. Meanwhile the event loop does its half and the work of a call: meters, statistics. The anchor
-is the least that any callback does, one numpy copy of a block, on the same thread in between.
+A thread in the driver's place calls what PortAudio would call, with the objects that sounddevice makes for each call,
+once every 10 ms: caches are cold then, and the processor may have slept. Meanwhile the event loop does its half and the
+work of a call: meters, statistics; "loop busy": it never waits and holds the GIL. CPU time, medians, and what passes
+on the wall clock. The anchor is the least that any callback does, one numpy copy of a block, on the same thread in
+between; "nothing" is what the measuring takes.
 """
 
 import os
@@ -15,9 +17,10 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
+from _sounddevice import ffi  # type: ignore[import-untyped]  # declarations only, no PortAudio
 from bench_common import Row
 
 from rtc_audio.devices.capture import Capture, CaptureReader
@@ -30,54 +33,84 @@ from rtc_audio.levels import LevelMeter
 FORMAT = StreamFormat(48000, 1)
 """What every driver is asked for first."""
 GOAL_US = 50.0
+CALLBACKS = "microphone, callback", "loudspeaker, callback"
 CARD = DeviceInfo(0, "card", "bench", 1, 2, 48000)
-TIMES = SimpleNamespace(currentTime=1.0, inputBufferAdcTime=0.99, outputBufferDacTime=1.02)
-"""PaStreamCallbackTimeInfo."""
-FINE = 0
-"""CallbackFlags of which none is set."""
-
 Spent = defaultdict[str, list[float]]
+
+
+class Flags:
+    """As sounddevice's CallbackFlags, which cannot be had without PortAudio: none is set."""
+
+    __slots__ = ("_flags",)
+
+    def __init__(self, flags: int = 0) -> None:
+        self._flags = flags
+
+    def __bool__(self) -> bool:
+        return bool(self._flags)
 
 
 def run(quick: bool) -> list[Row]:
     """The callbacks, and the event loop's half of the exchange."""
-    medians = {
-        name: statistics.median(us) for name, us in asyncio.run(_measure(100 if quick else 500)).items()
-    }
-    anchor = medians.pop("numpy copy")
-    return [_row(name, us, anchor) for name, us in medians.items()]
+    rounds = 100 if quick else 500
+    spent = asyncio.run(_measure(rounds, time.thread_time_ns))
+    rows = [_row(name, us, spent) for name, us in spent.items() if name != "numpy copy"]
+    for busy in (False, True):
+        spent = asyncio.run(_measure(rounds, time.perf_counter_ns, busy=busy))
+        for name in CALLBACKS:
+            label = f"{name}, wall clock" + ", loop busy" * busy
+            rows.append(_row(f"{label}, median", spent[name], spent))
+            rows.append(_row(f"{label}, 95 %", statistics.quantiles(spent[name], n=20)[-1:], spent))
+    return rows
 
 
-async def _measure(rounds: int) -> Spent:
+async def _measure(rounds: int, clock: Callable[[], int], *, busy: bool = False) -> Spent:
     spent: Spent = defaultdict(list)
     capture = Capture(FORMAT, lambda: None, clock=time.monotonic, channel=None, backlog_seconds=0.2)
-    render = Render(FORMAT, lambda: None, capacity_seconds=0.12)
-    driver = threading.Thread(target=_drive, args=(capture, render, rounds, spent))
+    render = Render(FORMAT, lambda: None)
+    driver = threading.Thread(target=_drive, args=(capture, render, rounds, clock, spent))
     driver.start()
-    await _call(capture, render, driver, spent)
+    await _call(capture, render, driver, clock, spent, busy=busy)
     driver.join()
     return spent
 
 
-def _drive(capture: Capture, render: Render, rounds: int, spent: Spent) -> None:
+def _drive(capture: Capture, render: Render, rounds: int, clock: Callable[[], int], spent: Spent) -> None:
     """The driver's thread."""
     block = (0.1 * np.random.default_rng(1).standard_normal((FORMAT.block_frames, 1))).astype(np.float32)
-    copy, out = np.zeros_like(block), np.zeros_like(block)
+    copy = np.zeros_like(block)
+    recorded, asked = ffi.new("float[]", block.size), ffi.new("float[]", block.size)
+    ffi.buffer(recorded)[:] = block.tobytes()
+    times = ffi.new("PaStreamCallbackTimeInfo *", {"currentTime": 1.0, "inputBufferAdcTime": 0.99})
+    times.outputBufferDacTime = 1.02
     record = callback(_request("input", FORMAT), capture)
     play = callback(_request("output", FORMAT), render)
-    recorded, asked = block.data.cast("B"), out.data.cast("B")
+
+    def calling(act: Callable[[Any, int, Any, Any], None], memory: Any) -> Callable[[], None]:
+        data, status = ffi.buffer(memory), Flags()
+        return lambda: act(data, FORMAT.block_frames, times, status)
+
     work: dict[str, Callable[[], object]] = {
-        "microphone, callback": lambda: record(recorded, len(block), TIMES, FINE),
+        "nothing": lambda: None,
+        "microphone, callback": calling(record, recorded),
         "numpy copy": lambda: copy.__setitem__(..., block),
-        "loudspeaker, callback": lambda: play(asked, len(out), TIMES, FINE),
+        "loudspeaker, callback": calling(play, asked),
     }
     for _ in range(rounds):
         for name, act in work.items():
             time.sleep(FORMAT.block_seconds / len(work))
-            _timed(spent[name], act)
+            _timed(spent[name], clock, act)
 
 
-async def _call(capture: Capture, render: Render, driver: threading.Thread, spent: Spent) -> None:
+async def _call(
+    capture: Capture,
+    render: Render,
+    driver: threading.Thread,
+    clock: Callable[[], int],
+    spent: Spent,
+    *,
+    busy: bool,
+) -> None:
     """The event loop's half, as a call does it: 20 ms to the track, a block to the device, levels of both."""
     loop = asyncio.get_running_loop()
     voice = np.full((FORMAT.block_frames, 1), 0.1, np.float32)
@@ -94,31 +127,35 @@ async def _call(capture: Capture, render: Render, driver: threading.Thread, spen
             meters[1].update(pcm, 0.01)
 
     while driver.is_alive():
-        _timed(spent["loudspeaker, event loop"], play)
+        _timed(spent["loudspeaker, event loop"], clock, play)
         if loop.time() >= read_at:
             read_at += 0.02
-            _timed(spent["microphone, event loop, 20 ms"], read)
-        await asyncio.sleep(feed.next_at(loop.time()) - loop.time())
+            _timed(spent["microphone, event loop, 20 ms"], clock, read)
+        next_at = feed.next_at(loop.time())
+        while busy and loop.time() < next_at:
+            pass
+        await asyncio.sleep(next_at - loop.time())
 
 
-def _timed(spent: list[float], act: Callable[[], object]) -> None:
-    began = time.thread_time_ns()
+def _timed(spent: list[float], clock: Callable[[], int], act: Callable[[], object]) -> None:
+    began = clock()
     act()
-    spent.append((time.thread_time_ns() - began) / 1000)
+    spent.append((clock() - began) / 1000)
 
 
 def _request(direction: Direction, format: StreamFormat) -> StreamRequest:
     return StreamRequest(CARD, direction, format, "low")
 
 
-def _row(name: str, us: float, anchor_us: float) -> Row:
-    in_callback = "callback" in name
+def _row(name: str, us: list[float], spent: Spent) -> Row:
+    ours, anchor = statistics.median(us), statistics.median(spent["numpy copy"])
+    has_goal = name in CALLBACKS
     return Row(
         name=name,
-        ours=us,
-        anchor=anchor_us,
-        ratio=us / anchor_us,
-        goal=f"≤ {GOAL_US:g} µs" if in_callback else "",
+        ours=ours,
+        anchor=anchor,
+        ratio=ours / anchor,
+        goal=f"≤ {GOAL_US:g} µs" if has_goal else "",
         unit="µs per block",
-        met=us <= GOAL_US if in_callback else None,
+        met=ours <= GOAL_US if has_goal else None,
     )

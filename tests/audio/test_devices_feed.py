@@ -18,7 +18,7 @@ def constant(n: int) -> Pcm:
 def drive(gaps_ms: list[float], blocks: int) -> tuple[Render, int]:
     """A driver that asks at these intervals, again and again; the ring's shortages and how often the loop looked."""
     now = 1000.0
-    render = Render(FORMAT, lambda: None, capacity_seconds=0.12)
+    render = Render(FORMAT, lambda: None)
     feed, block = Feed(render, constant, FORMAT.rate_hz), memoryview(bytearray(FORMAT.block_bytes))
     look_at, looks, asks_at = now, 0, now + 0.03
     for index in range(blocks):
@@ -46,7 +46,7 @@ def test_an_irregular_driver_is_served_as_well(gaps_ms: list[float]) -> None:
 
 
 def test_a_driver_that_asks_no_more_is_looked_at_now_and_then() -> None:
-    render = Render(FORMAT, lambda: None, capacity_seconds=0.12)
+    render = Render(FORMAT, lambda: None)
     feed = Feed(render, constant, FORMAT.rate_hz)
     assert feed.next_at(1000.0) == pytest.approx(1000.0 + RETRY_SECONDS)
     render.on_block(memoryview(bytearray(FORMAT.block_bytes)), 1000.0, 1000.02, False)

@@ -105,7 +105,7 @@ class Port:
 
     def on_block(self, block: memoryview, now: float, at_seconds: float, flagged: bool, /) -> None:
         self.blocks.append((np.frombuffer(bytes(block), np.float32).reshape(-1, 2), at_seconds, flagged))
-        if not block.readonly:
+        if not memoryview(block).readonly:
             block[:] = np.full(960, 0.5, np.float32).tobytes()
 
     def on_finished(self) -> None:

@@ -184,18 +184,19 @@ def test_where_timers_are_coarse_the_driver_wakes_the_loop(monkeypatch: pytest.M
     run_with_cards(scenario)
 
 
-@pytest.mark.parametrize("left", [1, 100, 239, 240, 400, 479])
-def test_sound_that_ends_inside_a_block_leaves_along_a_ramp(left: int) -> None:
+@pytest.mark.parametrize("phase", range(0, 240, 37))
+def test_sound_that_ends_anywhere_leaves_along_a_ramp_and_comes_back_along_one(phase: int) -> None:
     async def scenario(cards: FakeCards) -> None:
         speaker, voice = Speaker(hub=cards.hub), Voice(hz=200)
+        voice.position = phase
         await speaker.start(voice)
         await asyncio.sleep(0.5)
-        stream, feed = cards.stream("output"), speaker._feed
-        assert feed is not None
-        feed.render.put(voice(left))
+        stream = cards.stream("output")
         block_the_loop(cards, 5)
-        assert np.abs(np.diff(stream.heard())).max() < 1.5 * steepest(200), "a click"
         assert not stream.played[-1].any()
+        await asyncio.sleep(0.5)
+        assert stream.played[-1].any()
+        assert np.abs(np.diff(stream.heard())).max() < 1.5 * steepest(200), "a click"
         await speaker.aclose()
 
     run_with_cards(scenario)
@@ -247,11 +248,11 @@ def test_whoever_fades_out_when_it_is_stopped_is_not_heard_a_second_time(rate_hz
     run_with_cards(scenario)
 
 
-@pytest.mark.parametrize("left", [0, 1, 100, 240, 479, 480])
-def test_flush_does_not_click_wherever_the_ring_ends(left: int) -> None:
+@pytest.mark.parametrize("left", [0, 1, 2])
+def test_flush_does_not_click_however_much_is_left(left: int) -> None:
     """The driver may have taken the last of it a moment before; what comes next is already there."""
     format = StreamFormat(48000, 1)
-    render = Render(format, lambda: None, capacity_seconds=0.12)
+    render = Render(format, lambda: None)
     block, heard = bytearray(format.block_bytes), []
 
     def play() -> None:
@@ -261,7 +262,8 @@ def test_flush_does_not_click_wherever_the_ring_ends(left: int) -> None:
     for _ in range(3):
         render.put(np.full((480, 1), 0.5, np.float32))
         play()
-    render.put(np.full((left, 1), 0.5, np.float32))
+    for _ in range(left):
+        render.put(np.full((480, 1), 0.5, np.float32))
     render.flush()
     for _ in range(3):
         render.put(np.zeros((480, 1), np.float32))

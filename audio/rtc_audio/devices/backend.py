@@ -16,7 +16,7 @@ class StreamPort(Protocol):
     def on_block(self, block: memoryview, now: float, at_seconds: float, flagged: bool, /) -> None:
         """The memory of one block `[block_frames, channels]`, float32, as bytes: recorded, or to be filled.
 
-        It is valid during the call only.
+        It is valid during the call only, and need not be a memoryview, if it is copied and assigned to like one.
         `now` is that of `time.monotonic`; `at_seconds`, on the same clock: when its first frame was or will be at the
         device.
         `flagged`: the driver says that sound was lost just before.

@@ -1,5 +1,6 @@
 """From the driver's thread to whoever reads the microphone: the hand-over, and the clock between both."""
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -7,9 +8,9 @@ from numpy.typing import NDArray
 
 from ..echo_line import BEFORE, DelayLine
 from ..levels import RAMP_SECONDS, rise
-from .health import Margin
+from .health import POLL_SECONDS, Margin
 from .port import Port
-from .ring import SampleRing
+from .ring import BlockRing
 from .types import StreamFormat
 
 KEEP_SECONDS = 0.005
@@ -25,7 +26,7 @@ MAX_BLOCK_AGE_SECONDS = 0.5  # older at their arrival, blocks have stood in a qu
 
 
 class Capture(Port):
-    """The microphone's port: the driver's thread writes to a ring that holds the last 200 ms and some.
+    """The microphone's port: the driver's thread leaves its blocks in memory, the last `backlog_seconds` can be read.
 
     `clock` is that of `time.monotonic`, on which the driver says when blocks were recorded.
     """
@@ -41,39 +42,77 @@ class Capture(Port):
     ) -> None:
         super().__init__(format, on_finished)
         self.clock = clock
-        self._block_seconds = format.block_seconds
-        self.channel = channel
-        self.backlog_frames = round(backlog_seconds * format.rate_hz)
+        self._channel = channel
+        self._backlog = math.ceil(backlog_seconds / format.block_seconds)
         # Twice the room: what is being read is never what is being written.
-        self.ring = SampleRing(2 * self.backlog_frames + 2 * format.block_frames, format.channels)
-        self.stamp = (0, 0.0)
-        """A point on the device's clock: frames recorded until then, and when that was."""
-        self._block_bytes = format.block_bytes
-        self._silence = bytes(format.block_bytes)
+        self._slots = 2 * max(self._backlog, round(POLL_SECONDS / format.block_seconds)) + 2
+        ring = BlockRing(self._slots, format)
+        self._frames, self._memory = ring.frames, ring.memory
+        self._stamps = [(0.0, 0.0)] * self._slots
+        """For each block, when it came and when its first frame was recorded."""
+        self._taken = self._looked_at = 0  # blocks, by the event loop
+        self._zero_blocks = 0
         self.oldest_seconds = 0.0
-        """How old a block's first frame was when it came, at the most; the event loop sets it back to 0."""
+        """How old a block's first frame was when it came, at the most; the reader sets it back to 0."""
 
-    def exchange(self, block: memoryview, now: float, at_seconds: float) -> None:
+    @property
+    def backlog_frames(self) -> int:
+        """How many are kept for a reader that is late."""
+        return self._backlog * self.format.block_frames
+
+    @property
+    def stamp(self) -> tuple[int, float]:
+        """A point on the device's clock: frames recorded until then, and when that was."""
+        done = self.done
+        at_seconds = self._stamps[(done - 1) % self._slots][1]
+        return done * self.format.block_frames, at_seconds + self.format.block_seconds
+
+    def on_block(self, block: memoryview, now: float, at_seconds: float, flagged: bool, /) -> None:
         """Keep a block; the oldest is overwritten when nobody reads."""
-        if len(block) != self._block_bytes:
-            raise ValueError(f"a block of {len(block)} bytes, not {self._block_bytes}")
-        # The last byte, of sign and exponent (little endian), tells nearly always.
-        self.zero_blocks = 0 if block[-1] or bytes(block) != self._silence else self.zero_blocks + 1
-        self.ring.write_bytes(block)
-        self.stamp = (self.ring.put, at_seconds + self._block_seconds)
-        age = now - at_seconds
-        if self.oldest_seconds < age < MAX_BLOCK_AGE_SECONDS:
-            self.oldest_seconds = age
+        try:
+            slot = self.done % self._slots
+            self._memory[slot][:] = block
+            self._stamps[slot] = now, at_seconds
+            self.done += 1
+            if flagged:
+                self._flag()
+        except Exception as error:  # noqa: BLE001 - an exception would end the stream and reach the terminal
+            self._fail(error)
+
+    @property
+    def zero_blocks(self) -> int:
+        """See `Port.zero_blocks`; counted when it is asked for, at least once in `POLL_SECONDS`."""
+        done = self.done
+        first, self._looked_at = max(self._looked_at, done - self._slots // 2), done
+        fresh = 0
+        for index in range(done - 1, first - 1, -1):
+            if self._frames[index % self._slots].any():
+                self._zero_blocks = 0
+                break
+            fresh += 1
+        self._zero_blocks += fresh
+        return self._zero_blocks
 
     def take(self) -> tuple[NDArray[np.float32], int]:
-        """What has been recorded since the last call, mono `[frame]`, and how many frames are lost before it."""
-        ring = self.ring
-        lost = ring.skip_to(ring.put - self.backlog_frames)
-        block = np.empty((ring.available, self.format.channels), np.float32)
-        ring.read(block)
-        if self.format.channels == 1 or self.channel is not None:
-            return block[:, self.channel or 0], lost
-        mono: NDArray[np.float32] = block.mean(axis=1, dtype=np.float32)
+        """What has been recorded since the last call, mono `[frame]`, and how many frames are lost before it.
+
+        It may be memory that is soon used again.
+        """
+        end = self.done
+        first = max(self._taken, end - self._backlog)
+        lost, self._taken = (first - self._taken) * self.format.block_frames, end
+        for index in range(first, end):
+            now, at_seconds = self._stamps[index % self._slots]
+            if self.oldest_seconds < now - at_seconds < MAX_BLOCK_AGE_SECONDS:
+                self.oldest_seconds = now - at_seconds
+        at, count = first % self._slots, end - first
+        sound = self._frames[at : at + count]
+        if len(sound) < count:
+            sound = np.concatenate((sound, self._frames[: count - len(sound)]))
+        frames = sound.reshape(-1, self.format.channels)
+        if self.format.channels == 1 or self._channel is not None:
+            return frames[:, self._channel or 0], lost
+        mono: NDArray[np.float32] = frames.mean(axis=1, dtype=np.float32)
         return mono, lost
 
 

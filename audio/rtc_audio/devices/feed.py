@@ -1,4 +1,4 @@
-"""The event loop's half of a loudspeaker: fills the ring of a `Render` as far ahead as its own lateness asks for."""
+"""The event loop's half of a loudspeaker: keeps a `Render` as far ahead as its own lateness asks for."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ from ..resampler import PullResampler, StreamResampler
 from .health import Margin
 from .render import Render
 
-AHEAD_BLOCKS = (2, 10)  # least and most that the ring is ahead of the device: 20 to 100 ms
+AHEAD_BLOCKS = (2, 10)  # least and most that wait for the device: 20 to 100 ms
 GRACE_SECONDS = 0.001  # by which drivers ask late for their blocks
 RETRY_SECONDS = 0.003
 
@@ -18,7 +18,7 @@ RETRY_SECONDS = 0.003
 class Feed:
     """Pulls at `rate_hz` what the device plays at its own rate, and gives back at `rate_hz` what it played.
 
-    One block more is kept ahead whenever the ring ran dry, one less after half a minute in which it was not needed.
+    One block more is kept ahead whenever none was left, one less after half a minute in which it was not needed.
     """
 
     def __init__(self, render: Render, pull: Pull, rate_hz: int) -> None:
@@ -32,19 +32,18 @@ class Feed:
 
     @property
     def ahead_seconds(self) -> float:
-        """How far ahead of the device the ring is filled."""
+        """How much is to wait for the device."""
         return self._margin.steps * self.render.format.block_seconds
 
     def fill(self, now: float) -> None:
-        """Pull until the ring is as full as it should be."""
-        render, ring = self.render, self.render.ring
+        """Pull until as much waits as should."""
+        render, left = self.render, self.render.least_left()
         if render.shortages != self._shortages:
             self._shortages = render.shortages
             self._margin.short(now)
-        elif render.least_left is not None:
-            self._margin.observe(now, render.least_left / self._block_frames)
-        render.least_left = None
-        while ring.available < self._margin.steps * self._block_frames:
+        elif left is not None:
+            self._margin.observe(now, left)
+        while render.waiting < self._margin.steps:
             render.put(self._resampler.pull(self._block_frames))
 
     def flush(self) -> None:
@@ -72,5 +71,5 @@ class Feed:
         return self.render.waiting_seconds(now) + self._resampler.delay_seconds
 
     def played_seconds(self, now: float) -> float:
-        """Sound of the ring that has really sounded."""
+        """Sound that was put and has really sounded."""
         return self.render.played_frames(now) / self.render.format.rate_hz

@@ -30,24 +30,35 @@ class Wake:
 
 
 class Port:
-    """A `StreamPort` that counts and never raises; `exchange` is the direction's own work on a block.
+    """A `StreamPort` that counts; `on_block` is the direction's own, and never raises.
 
-    The counters are written by the driver's thread only and read by the event loop.
+    The counters are written by the driver's thread only and read by the event loop. What can be counted there from
+    what a block leaves behind is: once in 10 ms, with cold caches, every line is dear on the driver's thread.
     """
 
     def __init__(self, format: StreamFormat, on_finished: Callable[[], None]) -> None:
         self.format = format
-        self.blocks = 0
-        self.finished = False
+        self.done = 0
+        """Blocks that were recorded or played."""
+        self.faults = 0
+        """Blocks that were not, for an exception."""
+        self.fault: Exception | None = None
+        """The latest of them."""
         self.flagged = 0
         """Blocks before which the driver had lost sound, the first 100 ms left out."""
-        self.zero_blocks = 0
-        """Blocks of nothing but digital zeros in a row, until now."""
-        self.faults = 0
-        self.fault: Exception | None = None
-        """The latest of the faults."""
+        self.finished = False
         self._starting = round(START_SECONDS / format.block_seconds)
         self._tell = on_finished
+
+    @property
+    def blocks(self) -> int:
+        """How often the driver has called."""
+        return self.done + self.faults
+
+    @property
+    def zero_blocks(self) -> int:
+        """Blocks of nothing but digital zeros that a microphone has given in a row, until now."""
+        return 0
 
     @property
     def settled(self) -> bool:
@@ -61,20 +72,17 @@ class Port:
 
     def on_block(self, block: memoryview, now: float, at_seconds: float, flagged: bool, /) -> None:
         """See `StreamPort.on_block`."""
-        self.blocks += 1
-        if flagged and self.settled:
-            self.flagged += 1
-        try:
-            self.exchange(block, now, at_seconds)
-        except Exception as error:  # noqa: BLE001 - an exception would end the stream and reach the terminal
-            self.faults += 1
-            self.fault = error
+        raise NotImplementedError
 
     def on_finished(self) -> None:
         """See `StreamPort.on_finished`."""
         self.finished = True
         self._tell()
 
-    def exchange(self, block: memoryview, now: float, at_seconds: float) -> None:
-        """Take or fill a block, on the driver's thread: once in 10 ms, with cold caches, numpy is dear there."""
-        raise NotImplementedError
+    def _flag(self) -> None:
+        if self.settled:
+            self.flagged += 1
+
+    def _fail(self, error: Exception) -> None:
+        self.fault = error
+        self.faults += 1

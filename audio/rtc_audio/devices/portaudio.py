@@ -157,7 +157,7 @@ def callback(request: StreamRequest, port: StreamPort) -> Callable[[Any, int, An
             now, stream_now = clock(), times.currentTime
             offset = times.inputBufferAdcTime - stream_now
             at = now + (offset if -STALE_SECONDS < offset <= 0 and stream_now else usual)
-            on_block(memoryview(data), now, at, bool(status) and status.input_overflow)
+            on_block(data, now, at, status.input_overflow if status else False)
 
         return record
     usual = info.low_output_latency_seconds
@@ -166,7 +166,7 @@ def callback(request: StreamRequest, port: StreamPort) -> Callable[[Any, int, An
         now, stream_now = clock(), times.currentTime
         offset = times.outputBufferDacTime - stream_now
         at = now + (offset if 0 <= offset < STALE_SECONDS and stream_now else usual)
-        on_block(memoryview(data), now, at, bool(status) and status.output_underflow)
+        on_block(data, now, at, status.output_underflow if status else False)
 
     return play
 

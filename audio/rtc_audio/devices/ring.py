@@ -1,82 +1,22 @@
-"""Frames handed from one thread to another without a lock."""
+"""Blocks of sound that two threads hand each other without a lock."""
 
 import numpy as np
 
 from ..ports import Pcm
+from .types import StreamFormat
 
 
-class SampleRing:
-    """A single-producer, single-consumer ring of float32 `[frame, channel]`, allocated once.
+class BlockRing:
+    """Memory for `count` blocks, allocated once and used in turn.
 
-    Each side writes only its own counter: `put` belongs to the producer, `taken` to the consumer. Storing an int is
-    atomic, and the frames are copied before the counter says so. Nothing here allocates sound. A driver's thread moves
-    bytes, which is cheaper.
+    For the event loop they are float32 `[frame, channel]`, for a driver's thread bytes, which are cheaper to move: cut
+    beforehand, so that a block is one copy. Whoever writes a block counts it afterwards, with a counter that nobody
+    else writes; storing an int is atomic.
     """
 
-    def __init__(self, capacity_frames: int, channels: int) -> None:
-        self.capacity_frames = capacity_frames
-        self._frames: Pcm = np.zeros((capacity_frames, channels), np.float32)
-        self._memory = self._frames.data.cast("B")
-        self._frame_bytes = 4 * channels
-        self.put = 0
-        """Frames written since the beginning."""
-        self.taken = 0
-        """Frames read or skipped since the beginning."""
-
-    @property
-    def available(self) -> int:
-        """Frames that wait."""
-        return self.put - self.taken
-
-    @property
-    def free(self) -> int:
-        """Frames that fit."""
-        return self.capacity_frames - self.available
-
-    def write(self, block: Pcm) -> None:
-        """Append a block, at most `free` frames unless the consumer is `overrun` on purpose."""
-        at, n = self.put % self.capacity_frames, len(block)
-        first = min(n, self.capacity_frames - at)
-        self._frames[at : at + first] = block[:first]
-        if first < n:
-            self._frames[: n - first] = block[first:]
-        self.put += n
-
-    def write_bytes(self, block: memoryview) -> None:
-        """The same of whole frames as they lie in memory."""
-        memory, size = self._memory, len(block)
-        at = self.put % self.capacity_frames * self._frame_bytes
-        first = len(memory) - at
-        if size <= first:
-            memory[at : at + size] = block
-        else:
-            memory[at:] = block[:first]
-            memory[: size - first] = block[first:]
-        self.put += size // self._frame_bytes
-
-    def read(self, out: Pcm) -> None:
-        """Take as many frames as `out` has room for, at most `available`."""
-        at, n = self.taken % self.capacity_frames, len(out)
-        first = min(n, self.capacity_frames - at)
-        out[:first] = self._frames[at : at + first]
-        if first < n:
-            out[first:] = self._frames[: n - first]
-        self.taken += n
-
-    def read_bytes(self, out: memoryview, copy: memoryview) -> None:
-        """The same of whole frames as they lie in memory, twice."""
-        memory, size = self._memory, len(out)
-        at = self.taken % self.capacity_frames * self._frame_bytes
-        first = len(memory) - at
-        if size <= first:
-            out[:] = copy[:] = memory[at : at + size]
-        else:
-            out[:first] = copy[:first] = memory[at:]
-            out[first:] = copy[first:] = memory[: size - first]
-        self.taken += size // self._frame_bytes
-
-    def skip_to(self, position: int) -> int:
-        """Leave out what was written before `position`; returns how many frames that was. The consumer's."""
-        skipped = max(0, min(position, self.put) - self.taken)
-        self.taken += skipped
-        return skipped
+    def __init__(self, count: int, format: StreamFormat) -> None:
+        self.frames = np.zeros((count, format.block_frames, format.channels), np.float32)
+        """All blocks, `[block, frame, channel]`."""
+        self.blocks: list[Pcm] = list(self.frames)
+        self.memory = [block.data.cast("B") for block in self.blocks]
+        """The same blocks."""

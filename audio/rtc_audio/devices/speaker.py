@@ -21,7 +21,6 @@ from .types import DeviceInfo, Latency, StreamFormat
 
 _log = logging.getLogger("rtc_audio.devices")
 
-CAPACITY_SECONDS = 0.12
 DRAIN_SECONDS = 0.02
 COARSE_TIMERS = sys.platform == "win32"
 """Whether timers of the event loop are off by more than a block: then the driver's thread has to wake it."""
@@ -140,7 +139,7 @@ class Speaker:
     # ---- the device comes and goes
 
     def _make_render(self, format: StreamFormat, on_finished: Callable[[], None]) -> Render:
-        return Render(format, on_finished, capacity_seconds=CAPACITY_SECONDS, on_played=self._wake)
+        return Render(format, on_finished, on_played=self._wake)
 
     def _on_change(self) -> None:
         port = None if self._line is None else self._line.port
