@@ -56,7 +56,7 @@ class MediaShell(ProtocolShell):
         self._media = Media(source, sink, opus.rate_hz, late, self, capture, recorder)
         self._media.uplink.muted = push_to_talk
         self._pulse = Pulse(stats_interval_seconds, self._tell_stats)
-        self._turns = ManualTurns(self, capture, self._round_trip, opus.frame_ms / 1000)
+        self._turns = ManualTurns(self, capture, self._cut, self._round_trip, opus.frame_ms / 1000)
         self._voice_mark: MarkVoice | None = None
         self._call: Call | None = None
         self._marks: dict[str, float] = {}
@@ -96,13 +96,16 @@ class MediaShell(ProtocolShell):
         await self._turns.begin()
 
     async def end_turn(self) -> ResponseHandle:
-        """Ends the turn and asks for an answer: all that was captured until now leaves, and one round trip later the
-        service is told to take it (`input_audio_buffer.commit`). Muted until the next turn.
+        """Ends the turn and asks for an answer: all that was captured until now leaves, then silence, and one round
+        trip later it is muted until the next turn and the service told to take it (`input_audio_buffer.commit`).
 
         Cancelled, or when the connection ends, the turn is dropped. Raises TurnError if no turn is open,
         NotConnectedError.
         """
         return await self._turns.end()
+
+    def _cut(self, cut: bool) -> None:
+        self._media.uplink.cut = cut
 
     def _round_trip(self) -> float | None:
         return None if self._call is None else self._call.rtt_seconds

@@ -20,6 +20,7 @@ DRAIN_SECONDS = 1.0  # beyond the lag: a source that was exchanged or fails is n
 class ManualTurns:
     """The turns of one transport, one at a time; `begin` and `end` wait for each other.
 
+    `cut(True)` lets silence go out in place of the source, until `cut(False)`, muted or not;
     `round_trip` gives the network's round trip in seconds, if it is known; `frame_seconds` is the duration of a packet.
     """
 
@@ -27,11 +28,13 @@ class ManualTurns:
         self,
         transport: ProtocolShell,
         capture: Capture,
+        cut: Callable[[bool], None],
         round_trip: Callable[[], float | None],
         frame_seconds: float,
     ) -> None:
         self._transport = transport
         self._capture = capture
+        self._cut = cut
         self._round_trip = round_trip
         self._frame_seconds = frame_seconds
         self._one_at_a_time = asyncio.Lock()
@@ -68,8 +71,8 @@ class ManualTurns:
                 raise TurnError("no turn is open: begin_turn() first")
             try:
                 await self._until_all_has_left()
-                self._transport.mute(True)
-                # The packet in which mute fades, then its way: packets travel beside the control channel.
+                self._cut(True)  # nothing more was said: what goes on until the mute is silence
+                # The packet in which sound fades, then its way: packets travel beside the control channel.
                 await asyncio.sleep(self._frame_seconds + self._network_seconds)
             finally:
                 self.drop()
@@ -82,6 +85,7 @@ class ManualTurns:
         if self._open:
             self._open = False
             self._transport.mute(True)
+            self._cut(False)
 
     async def _clear_input(self) -> None:
         clock = asyncio.get_running_loop().time

@@ -26,6 +26,7 @@ class Uplink:
       uplink follows. Exchange, end, underrun and mute are ramped over 5 ms.
     * `muted`: silence goes out and the source runs on unheard, a file like a microphone. What a source has queued
       (`ClearableSource`) is dropped, so that unmuting never sends stale speech.
+    * `cut`: the same, beside mute: between what somebody had to say and the mute that ends his turn.
     * `held` (while a call is being connected): silence goes out and the source is not read, so that a file begins with
       its first frame at release; the backlog of a live source is dropped then.
     * A source that raises, returns another dtype, shape or more than asked for, or NaN, becomes silence there, and
@@ -58,6 +59,7 @@ class Uplink:
         self._ramp = Ramp(rate_hz)
         self._gain = 1.0
         self._muted = False
+        self._cut = False
         self._held = False
         self._taps: list[Tap] = []
         self._faulty_taps: list[Tap] = []
@@ -97,10 +99,26 @@ class Uplink:
 
     @muted.setter
     def muted(self, muted: bool) -> None:
-        if muted != self._muted and self._input is not None:
+        self._silence(muted, self._cut)
+
+    @property
+    def cut(self) -> bool:
+        """The same as `muted`, and independent of it."""
+        return self._cut
+
+    @cut.setter
+    def cut(self, cut: bool) -> None:
+        self._silence(self._muted, cut)
+
+    @property
+    def _silent(self) -> bool:
+        return self._muted or self._cut
+
+    def _silence(self, muted: bool, cut: bool) -> None:
+        before, self._muted, self._cut = self._silent, muted, cut
+        if before != self._silent and self._input is not None:
             self._input.clear_backlog()
-        self._muted = muted
-        self._ramp.target = 0.0 if muted else self._gain
+        self._ramp.target = 0.0 if self._silent else self._gain
 
     @property
     def gain(self) -> float:
@@ -112,7 +130,7 @@ class Uplink:
         if not 0 <= gain < math.inf:
             raise ValueError(f"gain={gain}: need a finite factor of at least 0")
         self._gain = gain
-        self._ramp.target = 0.0 if self._muted else gain
+        self._ramp.target = 0.0 if self._silent else gain
 
     @property
     def held(self) -> bool:
@@ -158,7 +176,7 @@ class Uplink:
     def read_packet(self, limit: PacketFormat) -> bytes | None:
         """The source's next Opus packet instead of a `read`, if it has one that fits; never raises, never waits.
 
-        Only while nothing touches the samples: not muted, not held, gain one, nothing fading, no tap. The meter does
+        Only while nothing touches the samples: not muted, cut or held, gain one, nothing fading, no tap. The meter does
         not hear packets. The first `read` behind packets goes on at the same sample; `take_lead_in` has what an
         encoder must have heard before it.
         """
@@ -185,7 +203,7 @@ class Uplink:
             self._intake.silence_frames += n
             pcm = np.zeros((n, self.channels), np.float32)
         elif (
-            self._muted and self._input.clear_backlog()
+            self._silent and self._input.clear_backlog()
         ):  # what was captured since is not heard in the ramp either
             pcm = np.zeros((n, self.channels), np.float32)
         else:

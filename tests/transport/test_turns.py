@@ -111,6 +111,74 @@ async def test_a_turn_has_what_was_said_from_before_the_press_to_the_release(
             assert sent[-3:] == ["input_audio_buffer.clear", "input_audio_buffer.commit", "response.create"]
 
 
+@pytest.mark.parametrize("push_to_talk", [True, False])
+async def test_the_end_waits_a_round_trip_before_it_mutes_and_commits_and_sends_nothing_meanwhile(
+    realtime_server: RealtimeServer, monkeypatch: pytest.MonkeyPatch, push_to_talk: bool
+) -> None:
+    source, clock, round_trip = Whistle(), asyncio.get_running_loop().time, 0.3
+    async with connected(
+        realtime_server, session=MANUAL, source=source, push_to_talk=push_to_talk, pre_roll_ms=0
+    ) as transport:
+        call, order = call_of(realtime_server, transport), list[tuple[str, float, int]]()
+        monkeypatch.setattr(transport._turns, "_round_trip", lambda: round_trip)
+
+        def note(what: str) -> None:
+            order.append((what, clock(), len(call.heard())))
+
+        def noting_mute(muted: bool) -> None:
+            note(f"mute({muted})")
+            WebRTCTransport.mute(transport, muted)
+
+        monkeypatch.setattr(transport, "mute", noting_mute)
+        transport.on("client_event", lambda event: note(event.event["type"]))
+        await transport.begin_turn()
+        source.hz = SPOKEN_HZ
+        await asyncio.sleep(0.4)
+        order.clear()
+        ending = asyncio.create_task(transport.end_turn())
+        await asyncio.sleep(0)
+        source.hz, said = AFTER_HZ, source.captured_blocks[SPOKEN_HZ]
+        released = clock()
+        response = await (await ending).result(timeout=5)
+        assert response.status == "completed"
+        assert [what for what, _, _ in order] == [
+            "mute(True)",
+            "input_audio_buffer.commit",
+            "response.create",
+        ]
+        muted_at, committed_at = order[0][1], order[1][1]
+        assert muted_at - released >= round_trip
+        assert committed_at - muted_at < 0.02
+        heard = pitches(call.heard()[: order[0][2]])
+        assert heard.count(SPOKEN_HZ) >= said - 2, "all had come long before"
+        assert heard.count(AFTER_HZ) <= 5
+        silence = len(heard) - max(index for index, hz in enumerate(heard) if hz)
+        assert silence >= 100 * round_trip - 15, "silence flowed, a packet or two may be on its way"
+
+
+async def test_unmuting_while_a_turn_ends_sends_nothing(
+    realtime_server: RealtimeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who presses a mute key while a turn ends has nothing to say in it any more; in the next one he is heard."""
+    source = Whistle()
+    async with connected(realtime_server, session=MANUAL, source=source, push_to_talk=True) as transport:
+        call = call_of(realtime_server, transport)
+        monkeypatch.setattr(transport._turns, "_round_trip", lambda: 0.4)
+        await transport.begin_turn()
+        await asyncio.sleep(0.2)
+        ending = asyncio.create_task(transport.end_turn())
+        await asyncio.sleep(0.15)
+        source.hz = AFTER_HZ
+        transport.mute(True)
+        transport.mute(False)
+        await ending
+        assert pitches(call.heard()).count(AFTER_HZ) <= 1  # the ramps
+        assert transport.muted is True
+        source.hz = SPOKEN_HZ
+        await transport.begin_turn()
+        await eventually(lambda: pitches(call.heard()).count(SPOKEN_HZ) >= 10)
+
+
 async def test_turns_follow_each_other_and_only_their_own_sound_is_in_them(
     realtime_server: RealtimeServer,
 ) -> None:
