@@ -200,8 +200,8 @@ def talk(
     check_wav(record=record)
     check_files(record=record, events=events, report=report)
     options = TalkOptions(
-        input_device=device_named(input_device),
-        output_device=device_named(output_device),
+        input_device=device_named("--input-device", input_device),
+        output_device=device_named("--output-device", output_device),
         push_to_talk=push_to_talk,
         echo=echo_named(echo),
         record=record,

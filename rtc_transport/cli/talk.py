@@ -52,8 +52,10 @@ class TalkOptions(Target):
         return f"{turn}m mute · i interrupt · q quit"
 
 
-def device_named(text: str | None) -> str | int | None:
-    """A device as the command line names it: by its index, or by (part of) its name."""
+def device_named(option: str, text: str | None) -> str | int | None:
+    """A device as the command line names it: by its index, or by (part of) its name. Raises WrongUsage for no name."""
+    if text is not None and not text.strip():
+        raise WrongUsage(f"{option} needs (part of) a name or an index; rtc-transport devices lists them")
     return int(text) if text is not None and text.isdecimal() else text
 
 
@@ -101,7 +103,7 @@ class TalkJob(Job[TalkView]):
         self._microphone: Microphone | None = None
         self._view_of_call: TalkView | None = None
         self._quit = False
-        self._in_turn = False
+        self._in_turn = self._turn_begun = self._turn_ending = False
         self._turning: set[asyncio.Task[None]] = set()
         self._told_lines = 0
         self._muted = False
@@ -179,7 +181,9 @@ class TalkJob(Job[TalkView]):
         if self._microphone is not None and self._microphone.device is None:
             return "deaf"
         if self._in_turn:
-            return "turn"
+            return "hushed" if self._turn_begun and transport.muted else "turn"
+        if self._turn_ending:
+            return "ending"
         if not transport.muted:
             return "live"
         return "between" if self.options.push_to_talk else "muted"
@@ -221,15 +225,19 @@ class TalkJob(Job[TalkView]):
             if self.record.ending.sounding:
                 transport.interrupt()
             await transport.begin_turn()
+            self._turn_begun = True
         except TransportError as error:
             self._in_turn = False
             view.note(str(error))
 
     async def _end_turn(self, transport: WebRTCTransport, view: TalkView) -> None:
+        self._turn_begun, self._turn_ending = False, True
         try:
             await transport.end_turn()  # waits until the turn has begun
         except TransportError as error:
             view.note(str(error))
+        finally:
+            self._turn_begun = self._turn_ending = False
 
     async def _leave_turn(self) -> None:
         for task in self._turning:

@@ -14,20 +14,30 @@ from .minutes import Line
 from .summary import LEAST_ECHO_DB, said
 
 WIDTH = 80
-METER_CELLS = 30
+METER_CELLS = (6, 30)
+"""Least and most, as the terminal is wide."""
+BESIDE_METER = 34  # the name, the level and most of the words
 METER_FLOOR_DBFS = -60.0
 
-Mood = Literal["connecting", "live", "muted", "between", "turn", "deaf"]
+Mood = Literal["connecting", "live", "muted", "between", "turn", "hushed", "ending", "deaf"]
 MOODS: dict[Mood, str] = {
     "connecting": "connecting",
     "live": "listening to you",
     "muted": "muted",
     "between": "muted, space begins your turn",
     "turn": "your turn, space ends it",
+    "hushed": "muted, space ends your turn",
+    "ending": "your turn is over",
     "deaf": "no microphone at the moment",
 }
-STYLES: dict[Mood, str] = {"connecting": "dim", "muted": "bold red", "deaf": "bold red", "turn": "bold green"}
-MUTED = ("muted", "between")
+STYLES: dict[Mood, str] = {
+    "connecting": "dim",
+    "muted": "bold red",
+    "hushed": "bold red",
+    "deaf": "bold red",
+    "turn": "bold green",
+}
+MUTED = ("muted", "between", "hushed")
 MARKS: dict[str, str] = {"user": "you", "model": "model"}
 COLOURS: dict[str, str] = {"user": "cyan", "model": "yellow"}
 
@@ -132,23 +142,27 @@ class LiveTalkView:
             self._meter("user", state.user_dbfs, MOODS[state.mood], STYLES.get(state.mood, "")),
             self._meter("model", state.model_dbfs, "speaking" if state.speaking else ""),
             Text(figures(state), style="dim"),
-            Text(
-                self._keys.replace("m mute", "m unmute") if state.mood in MUTED else self._keys, style="dim"
-            ),
         ]
         if state.pending is not None:
             rows.insert(0, self._line(state.pending))
         for row in rows:
             row.no_wrap, row.overflow = True, "ellipsis"
-            row.truncate(min(WIDTH, self._console.width), overflow="ellipsis")
-        return Group(*rows)
+            row.truncate(self._width, overflow="ellipsis")
+        keys = self._keys.replace("m mute", "m unmute") if state.mood in MUTED else self._keys
+        return Group(*rows, Text(keys, style="dim"))
+
+    @property
+    def _width(self) -> int:
+        return min(WIDTH, self._console.width)
 
     def _meter(self, speaker: str, dbfs: float, words: str, style: str = "") -> Text:
-        filled = round(METER_CELLS * max(0.0, 1 - dbfs / METER_FLOOR_DBFS))
+        least, most = METER_CELLS
+        cells = min(max(self._width - BESIDE_METER, least), most)
+        filled = round(cells * max(0.0, 1 - dbfs / METER_FLOOR_DBFS))
         return Text.assemble(
             (f"{MARKS[speaker]:<5} ", COLOURS[speaker]),
             ("█" * filled, COLOURS[speaker]),
-            ("·" * (METER_CELLS - filled), "dim"),
+            ("·" * (cells - filled), "dim"),
             f" {level(dbfs):>6}  ",
             (words, style),
         )

@@ -66,9 +66,9 @@ def test_devices_are_taken_by_name_or_index(capsys: pytest.CaptureFixture[str], 
     )
     assert ended.code == 0
     assert {request.device.name for request in cards.requests} == {"USB Headset", "Built-in Speakers"}
-    assert device_named("3") == 3
-    assert device_named("usb") == "usb"
-    assert device_named(None) is None
+    assert device_named("--output-device", "3") == 3
+    assert device_named("--output-device", "usb") == "usb"
+    assert device_named("--output-device", None) is None
 
 
 def test_a_microphone_that_is_gone_is_said_and_that_it_is_back(
@@ -153,6 +153,10 @@ def test_a_busy_loudspeaker_ends_the_call_and_leaves_no_microphone_open(
             "no key: set OPENAI_API_KEY, or add --loopback to call an embedded server, which needs none",
         ),
         (["--loopback", "--push-to-talk"], "--push-to-talk needs a terminal to read the space key from"),
+        (
+            ["--loopback", "--output-device", " "],
+            "--output-device needs (part of) a name or an index; rtc-transport devices lists them",
+        ),
         (["--loopback", "--record", "a", "--report", "a"], "--record and --report name the same file"),
     ],
 )

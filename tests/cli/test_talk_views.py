@@ -82,6 +82,20 @@ def test_the_live_display_fits(width: int) -> None:
         assert lines[4] == KEYS
 
 
+@pytest.mark.parametrize(("width", "cells"), [(80, 30), (60, 26), (40, 6), (30, 6)])
+def test_a_narrow_terminal_has_shorter_meters_and_still_says_how_things_are(width: int, cells: int) -> None:
+    where = console(terminal=True, width=width)
+    keys = f"space begin and end your turn · {KEYS}"
+    state = TalkState(mood="live", user_dbfs=0.0, model_dbfs=-100)
+    shown = where.render_lines(LiveTalkView(where, keys)._render(state), pad=False)
+    rows = ["".join(segment.text for segment in line).rstrip() for line in shown]
+    assert (rows[0].count("█"), rows[1].count("·")) == (cells, cells)
+    assert "0 dB" in rows[0]
+    assert "listen" in rows[0]
+    assert " ".join(rows[3:]) == keys, "every key, on as many lines as it takes"
+    assert max(map(len, rows)) <= width
+
+
 def test_what_was_said_stays_above_the_display() -> None:
     where = console(terminal=True)
     with make_talk_view(where, KEYS) as view:

@@ -37,11 +37,18 @@ def test_turns_are_begun_and_ended_with_space_and_answered(tmp_path: Path) -> No
         terminal.wait_for("muted, space begins your turn")
         terminal.press(" ")
         terminal.wait_for("your turn, space ends it")
+        terminal.press("m")
+        terminal.wait_for("muted, space ends your turn")
+        terminal.press("m")
+        terminal.text = ""
+        terminal.wait_for("your turn, space ends it")
         terminal.press(" ")
+        terminal.wait_for("your turn is over")
         terminal.wait_for("model (parrot, ")
         terminal.press("q")
         assert terminal.wait() == 0
         assert "connect " in terminal.text
+        assert "listening to you" not in terminal.text
         assert "Traceback" not in terminal.text
     sent = [
         line["event"]["type"]
