@@ -1,9 +1,9 @@
 """Resampling filters as matrices: the values of one continuous low-pass at every phase of a rate pair.
 
-Output n lies at input time n * M / L, where L / M is the reduced ratio of the rates. A run of consecutive outputs is
-one window of inputs times a banded matrix. For a simple ratio (L small) a run is whole periods and all runs share one
-matrix; for the others (147/160) a period is cut into runs with a matrix each. Every column sums to one, so that a
-constant stays exactly what it is.
+Output n lies at input time n * M / L, where L / M is the reduced ratio of the rates. The stream is cut into runs of so
+many inputs; the outputs that such inputs complete are one window of inputs times a banded matrix. If a run is whole
+periods (L small) all runs share one matrix; for the others (160/147) a period is cut into runs with a matrix each, of
+which some have one output less than others. Every column sums to one, so that a constant stays exactly what it is.
 
 The low-pass is a short sum of cosines whose worst errors, measured by what is allowed at a frequency, are least: a
 fifth shorter than a Kaiser-windowed sinc of the same stop band.
@@ -43,7 +43,7 @@ _PRESETS: dict[str, _Preset] = {
     "hq": _Preset(46, ((0.5, 3e-5), (0.8, 3e-4), (0.9, 2e-3)), 1.02, 9e-6),
 }
 _MAX_BANK = 1 << 22  # entries of all matrices of a rate pair: 16 MiB
-MAX_RUNS = 64  # runs of one product, where every run has its own matrix
+_MOST_INPUTS = 1024  # of one product, where every run has its own matrix
 
 
 class Kernel(NamedTuple):
@@ -55,22 +55,20 @@ class Kernel(NamedTuple):
     """M of the reduced ratio."""
     half: int
     """Input samples that an output needs on each side."""
-    run: int
-    """Outputs of one run."""
+    step: int
+    """Inputs of a run."""
     runs: int
     """Runs until the pattern repeats; one for a simple ratio."""
     window: int
-    """Inputs that all outputs of a run need."""
+    """Inputs that all outputs of a run need; the last ones are its own."""
     bank: NDArray[np.float32]
-    """`[run, input of the window, output]`; where there are many, the first MAX_RUNS stand again behind the last."""
+    """`[run, input of the window, output]`; many of them go on from the first again, as far as a product reaches."""
+    places: NDArray[np.intp]
+    """Where all outputs, one after another, stand in the product with the whole bank."""
 
-    def start(self, run: int) -> int:
-        """Input time, rounded down, of the first output of a run."""
-        return run * self.run * self.down // self.up
-
-    def phase(self, run: int) -> int:
-        """What `start` rounded away, in units of 1 / L."""
-        return run * self.run * self.down % self.up
+    def complete(self, inputs: int) -> int:
+        """How many outputs have their whole window in the first inputs of a stream; negative before any has."""
+        return -((self.half - inputs) * self.up // self.down)
 
 
 @lru_cache(maxsize=64)
@@ -83,32 +81,48 @@ def kernel(rate_in: int, rate_out: int, quality: Quality) -> Kernel:
     up, down = rate_out // common, rate_in // common
     reach = preset.half_length * down / min(up, down)  # in input samples
     half = math.ceil(reach)
-    run = _run_length(up, down)
-    runs = up // math.gcd(up, run)
-    latest_phase = up - math.gcd(up, run) if runs > 1 else 0
-    window = (latest_phase + (run - 1) * down) // up + 2 * half
-    window = -(-window // 4) * 4  # whole vectors of the processor
-    if runs * window * run > _MAX_BANK:
+    step = _run_length(up, down, half)
+    runs = down // math.gcd(down, step)
+    window, outputs = _window(step, half), _most_outputs(step, up, down)
+    if runs * window * outputs > _MAX_BANK:
         raise UnsupportedFormat(
             f"cannot resample {rate_in} Hz to {rate_out} Hz: the ratio {up}/{down} is too fine"
         )
-    phases = np.arange(runs) * run * down % up
-    centres = (phases[:, None, None] + np.arange(run) * down) / up
-    weights = _weights(centres - (np.arange(window) - (half - 1))[:, None], reach, preset)
-    weights /= weights.sum(1, keepdims=True)
-    repeated = weights if runs == 1 else weights[np.arange(runs + MAX_RUNS) % runs]
-    return Kernel(up, down, half, run, runs, window, _aligned(repeated))
+    starts = np.arange(runs + 1)[:, None] * step
+    first = -((half - starts) * up // down)  # the number of a run's first output
+    numbers = first[:-1] + np.arange(outputs)
+    times = starts[:-1] + np.arange(step - window, step)
+    weights = _weights(numbers[:, None] * down / up - times[:, :, None], reach, preset)
+    own = numbers < first[1:]
+    weights *= own[:, None]
+    weights /= np.where(own, weights.sum(1), 1)[:, None]
+    rows = np.arange(runs + _MOST_INPUTS // step + 2 if runs > 1 else 1) % runs
+    return Kernel(up, down, half, step, runs, window, _aligned(weights[rows]), np.flatnonzero(own[rows]))
 
 
-def _run_length(up: int, down: int) -> int:
-    """Outputs of a run: enough for an efficient product, no more, because longer ones only add products with zero."""
+def _window(step: int, half: int) -> int:
+    return -(-(step + 2 * half - 1) // 4) * 4  # whole vectors of the processor
+
+
+def _most_outputs(step: int, up: int, down: int) -> int:
+    """Columns of a run's matrix; BLAS multiplies a vector with four of them at a time."""
+    return step // down * up if step % down == 0 else -(-step * up // down // 4) * 4
+
+
+def _run_length(up: int, down: int, half: int) -> int:
+    """Inputs of a run: enough for an efficient product, no more, because longer ones only add products with zero."""
     if up < 32:
         # Long windows: a wider run has more zeros to multiply. Short steps: it has fewer inputs to copy.
-        least = 8 if down >= 3 * up else 16 if up < 2 * down else 24
-        periods = next(k for k in range(1, 17) if k * up >= least and k * up % 8 == 0)
-        return up * max(1, min(periods, 256 // down))
-    divisors = [n for n in range(16, 65) if up % n == 0]
-    return min(divisors, key=lambda n: abs(math.log(n / 34)), default=32)
+        least = 8 if down >= 3 * up else 12 if up < down else 16 if up < 2 * down else 24
+        # 10 ms shall be whole runs: 480 frames at 48 kHz, of which the other usual rates have simple parts.
+        fitting = (k for k in range(1, 25) if k * up >= least and k * up % 4 == 0 and 480 % (k * down) == 0)
+        return down * next(fitting, max(1, 32 // down))
+
+    def cost(step: int) -> float:
+        """Of an input, in multiplications: one call of BLAS takes as long as a thousand."""
+        return (1200 + _window(step, half) * _most_outputs(step, up, down)) / step
+
+    return min((step for step in range(1, down + 1) if down % step == 0), key=cost)
 
 
 @lru_cache(maxsize=len(_PRESETS))

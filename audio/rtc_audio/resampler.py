@@ -14,7 +14,7 @@ from .errors import UnsupportedFormat
 from .format import check_channels, check_rate
 from .kernels import Quality, kernel
 from .ports import Pcm, Pull
-from .runs import RunStream
+from .runs import Compute, RunStream
 
 
 class StreamResampler(RunStream):
@@ -45,27 +45,24 @@ class StreamResampler(RunStream):
         if self._dtype not in (np.float32, np.int16):
             raise UnsupportedFormat(f"dtype {self._dtype}: need float32 or int16")
         super().__init__(kernel(rate_in, rate_out, quality), channels)
-        self._int16 = self._dtype == np.int16
         self._through = rate_in == rate_out
+        self._ndim = 1 if channels == 1 else 2
         self.delay_seconds = 0.0 if self._through else self._kernel.half / rate_in
         """Time from a frame's arrival to the output that it is the centre of; the same for every frame."""
 
     def push(self, x: NDArray[Any]) -> NDArray[Any]:
         """The next frames, `[frame]` (mono) or `[frame, channel]`; returns what is complete, of the same rank."""
-        ndim = self._ndim
-        usual = x.dtype is self._dtype and x.ndim == ndim and (ndim == 1 or x.shape[1] == self.channels)
-        plan = self._state.get(len(x)) if usual else None
+        plan = self._state.get(x.shape) if x.dtype is self._dtype else None
         if plan is None:
             return self._push_unprepared(x)
-        slot, self._state, compute, output, move_to, move_from, passed = plan
+        slot, self._state, compute, move_to, move_from, passed = plan
         slot[...] = x
-        compute()
-        y = output.copy()
+        y = compute()
         if move_to is not None:
             move_to[...] = move_from
             if passed is not None:
                 passed[...] = 0.0
-        return _saturate(y) if self._int16 else y
+        return y
 
     def flush(self) -> NDArray[Any]:
         """The rest of the stream, of the rank that was pushed; the next push begins a new stream."""
@@ -86,15 +83,19 @@ class StreamResampler(RunStream):
             raise UnsupportedFormat(
                 f"samples of shape {list(x.shape)} in a resampler for {self.channels} channels"
             )
-        self._expect(x.ndim)
+        self._ndim = x.ndim
         if self._through:
             return x.copy()
         x = x.view(self._dtype)  # an equal dtype that is another object
         if len(x) > self._max_piece:
             cuts = range(0, len(x), self._max_piece)
             return np.concatenate([self.push(x[at : at + self._max_piece]) for at in cuts])
-        self._make_plan(len(x))
+        self._make_plan(x.shape)
         return self.push(x)
+
+    def _operation(self, count: int, ndim: int) -> Compute:
+        compute = super()._operation(count, ndim)
+        return compute if self._dtype == np.float32 else lambda: _saturate(compute())
 
 
 class PullResampler:
