@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from rtc_audio.playout_stats import PlayoutStats
 
@@ -15,11 +15,23 @@ if TYPE_CHECKING:
 STAGES: tuple[Stage, ...] = ("key", "signaling", "ice", "dtls", "channel", "session")
 
 
+class StageSeconds(dict[Stage, float]):
+    """Read only: a snapshot does not change. A dict, for `dataclasses.asdict` and json."""
+
+    def __reduce__(self) -> tuple[type["StageSeconds"], tuple[dict[Stage, float]]]:
+        return type(self), (dict(self),)
+
+    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
+        raise TypeError("a snapshot does not change")
+
+    __setitem__ = __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _refuse
+
+
 @dataclass(frozen=True)
 class CallStats:
     """Counts are since the call began; a field is None where nothing is known yet."""
 
-    connect_seconds: Mapping[Stage, float] = field(default_factory=dict)
+    connect_seconds: Mapping[Stage, float] = field(default_factory=StageSeconds)
     """How long each stage of the connect took."""
     packets_sent: int = 0
     """RTP packets that left."""
@@ -132,7 +144,7 @@ class ResponseLatency:
             self._asked_at = None
 
 
-def durations(marks: Mapping[str, float]) -> dict[Stage, float]:
+def durations(marks: Mapping[str, float]) -> StageSeconds:
     """How long each stage took, of those that were done, in order."""
     before = marks.get("began", 0.0)
     spans: dict[Stage, float] = {}
@@ -140,4 +152,4 @@ def durations(marks: Mapping[str, float]) -> dict[Stage, float]:
         if stage in marks:
             spans[stage] = max(0.0, marks[stage] - before)
             before = max(before, marks[stage])
-    return spans
+    return StageSeconds(spans)

@@ -1,6 +1,9 @@
 """Calls through a microphone and a loudspeaker: echo, what is told of devices, their numbers. On fake sound cards."""
 
 import asyncio
+import copy
+import dataclasses
+import operator
 from typing import Any
 
 import numpy as np
@@ -231,6 +234,26 @@ async def test_statistics_have_the_devices_and_come_by_themselves(realtime_serve
     await asyncio.sleep(0.12)
     assert len(told) == seen
     assert transport.stats().input_latency_ms is None
+
+
+async def test_a_snapshot_of_the_statistics_does_not_change(realtime_server: RealtimeServer) -> None:
+    async with connected(
+        realtime_server, source=ToneSource(), sink=CallbackSink(lambda pcm: None)
+    ) as transport:
+        before = transport.stats()
+        numbers = dataclasses.asdict(before)
+        stages: Any = before.connect_seconds
+        await eventually(lambda: transport.stats().playout.received > before.playout.received + 5)
+        assert dataclasses.asdict(before) == numbers == dataclasses.asdict(copy.deepcopy(before))
+        for change in (
+            lambda: setattr(before, "packets_sent", 0),
+            lambda: setattr(before.playout, "lost", 0),
+            lambda: operator.setitem(stages, "ice", 0.0),
+            lambda: stages.clear(),
+        ):
+            with pytest.raises((AttributeError, TypeError)):
+                change()
+        assert dataclasses.asdict(before) == numbers
 
 
 async def test_a_busy_loop_shows_in_the_statistics(realtime_server: RealtimeServer) -> None:
