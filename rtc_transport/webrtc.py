@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -202,7 +203,8 @@ class WebRTCTransport(MediaShell):
         await call.establish(fields, timeout_seconds=wanted.timeout_seconds, on_answer=self._on_answer)
         await self._media.start_sink()
         self._ready = asyncio.get_running_loop().create_future()
-        self._perform(self._core.open(wanted.session, self._now(), limit=call.message_limit))
+        now = self._now()
+        self._perform(self._core.open(wanted.session, now, limit=call.message_limit, epoch=time.time() - now))
         await self._ready
 
     def _on_answer(self, answer: SdpAnswer) -> None:

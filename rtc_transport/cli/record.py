@@ -23,6 +23,7 @@ LOGGED = (
     "audio_interrupted",
     "error",
     "session_update_mismatch",
+    "session_expiring",
     *DEVICE_EVENTS,
 )
 

@@ -102,6 +102,16 @@ class SessionUpdateMismatch(TransportEvent):
     """The fields."""
 
 
+class SessionExpiring(TransportEvent):
+    """The service will end the session in a minute, or sooner if it had less to live; no session can be prolonged."""
+
+    type: Literal["session_expiring"] = "session_expiring"
+    expires_at: float
+    """When, in seconds since 1970, by the service's clock."""
+    seconds_left: float
+    """How long that is from now, as far as this machine's clock is right."""
+
+
 # The user
 
 

@@ -28,6 +28,7 @@ from .commands import logger
 from .configuration import Configuration
 from .dispatch import Dispatcher
 from .effects import Effect, Emit, Playback, Resolve, deeds_first
+from .expiry import Expiry
 from .history import History, HistoryLimits
 from .ids import IdMaker, random_id
 from .incoming import Inbound, Incoming
@@ -70,6 +71,7 @@ class Conversation(Incoming):
     ) -> None:
         super().__init__(new_id=new_id, answer_seconds=answer_seconds)
         self.counters = Counters()
+        self._expiry = Expiry()
         self._history_limits = history
         self._acknowledge_seconds = acknowledge_seconds
         self._start_history()
@@ -77,7 +79,12 @@ class Conversation(Incoming):
     @property
     def deadline(self) -> float | None:
         """When `tick` has to be called; None if it need not be."""
-        deadlines = (self._opening_deadline, self._sequencer.deadline, self._interruption.deadline)
+        deadlines = (
+            self._opening_deadline,
+            self._sequencer.deadline,
+            self._interruption.deadline,
+            self._expiry.deadline if self._phase == "ready" else None,
+        )
         return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
     @property
@@ -124,12 +131,16 @@ class Conversation(Incoming):
         """Whether an event that was queued up to `serial` still waits to be sent."""
         return self._outbox.holds(serial)
 
-    def open(self, session: SessionConfig, now: float, *, limit: int | None = None) -> list[Effect]:
+    def open(
+        self, session: SessionConfig, now: float, *, limit: int | None = None, epoch: float | None = None
+    ) -> list[Effect]:
         """The channel is open: queues the one `session.update` that has to be acknowledged before all else is sent.
 
         `limit` is the most bytes of a message, from the peer's SDP; queued events over it are dropped and reported.
+        `epoch` is the time since 1970 less `now`; without it nobody is told before the session expires.
         """
         self._start_history()
+        self._expiry = Expiry(epoch)
         self._phase, self._opening_id = "opening", self._new_id("event")
         self._opening_deadline = now + self._acknowledge_seconds
         update = session.to_update()
@@ -177,6 +188,8 @@ class Conversation(Incoming):
         if self._opening_deadline is not None and now >= self._opening_deadline:
             reason = f"the service did not acknowledge the session within {self._acknowledge_seconds:g} s"
             effects += self._fail(ConnectTimeout("session", reason))
+        if self._phase == "ready":
+            effects += self._expiry.tick(now)
         lost = self._sequencer.tick(now)
         if lost is not None:
             error = ResponseFailed(f"response.create was not answered within {self._answer_seconds:g} s")
@@ -202,6 +215,7 @@ class Conversation(Incoming):
         self._configuration = Configuration()
         self._sequencer = ResponseSequencer(self._answer_seconds)
         self._interruption = Interruption()
+        self._expiry = Expiry()
         self._warned_of_two_sources = False
         return effects
 

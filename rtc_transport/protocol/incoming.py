@@ -14,6 +14,7 @@ from rtc_transport.events.transport import ErrorReport, SessionUpdateMismatch
 
 from .commands import TAG, Commands
 from .effects import Effect, Emit, Failed, Playback, Ready, Resolve
+from .expiry import Expiry
 from .fields import index, lenient, part, text
 
 Phase = Literal["closed", "opening", "ready", "failed"]
@@ -35,6 +36,7 @@ class Incoming(Commands):
     _phase: Phase = "closed"
     _opening_id = ""
     _opening_deadline: float | None = None
+    _expiry: Expiry
 
     def _follow(self, inbound: Inbound) -> Iterable[Effect]:
         """Changes the state as the event says."""
@@ -47,11 +49,13 @@ class Incoming(Commands):
 
     def _session_created(self, inbound: Inbound) -> Iterable[Effect]:
         self._configuration.described(inbound.event)
+        self._expiry.described(part(inbound.event, "session"))
         return ()
 
     def _session_updated(self, inbound: Inbound) -> Iterable[Effect]:
         answers_opening = self._phase == "opening" and self._configuration.awaits(self._opening_id)
         mismatches = self._configuration.updated(inbound.event)
+        self._expiry.described(part(inbound.event, "session"))
         if answers_opening:
             self._phase, self._opening_deadline = "ready", None
             self._outbox.release()

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import secrets
+import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -200,6 +201,7 @@ class RealtimeServer:
             new_id=lambda prefix: f"{prefix}_{secrets.token_hex(10)}",
             now=asyncio.get_running_loop().time(),
             model_fixed=model_fixed,
+            expires_at=int(time.time() + self._options.max_session_seconds),
             options=replace(self._options, max_event_bytes=limit, peer_max_event_bytes=peer_limit),
         )
 

@@ -42,7 +42,10 @@ class SessionOptions:
 
 
 class Session:
-    """One conversation; made when the call is, `open`ed when the control channel is."""
+    """One conversation; made when the call is, `open`ed when the control channel is.
+
+    `expires_at` is what the client is told of the session's end, in seconds since 1970.
+    """
 
     def __init__(
         self,
@@ -52,6 +55,7 @@ class Session:
         new_id: Callable[[str], str],
         now: float,
         model_fixed: bool = False,
+        expires_at: int | None = None,
         options: SessionOptions | None = None,
     ) -> None:
         self._options = options or SessionOptions()
@@ -59,7 +63,8 @@ class Session:
         self._reply = reply = GuardedReply(reply)
         self._new_id = new_id
         self._model_fixed = model_fixed
-        self._expires_at = now + self._options.max_session_seconds
+        self._ends_at = now + self._options.max_session_seconds
+        self._shown = {} if expires_at is None else {"expires_at": expires_at}
         self._events: list[Json] = []
         self._conversation = Conversation(new_id("conv"))
         self._world = World(
@@ -94,7 +99,7 @@ class Session:
 
     def open(self) -> None:
         """The control channel is open."""
-        self._emit("session.created", session=self._config)
+        self._emit("session.created", session={**self._config, **self._shown})
 
     def receive(self, message: str | bytes, now: float) -> None:
         """A message from the client; whatever is wrong with it becomes an ``error`` event."""
@@ -143,7 +148,7 @@ class Session:
             else:
                 self._turns.voice_stopped(now)
         self._turns.tick(now)
-        if now >= self._expires_at and self.ended is None:
+        if now >= self._ends_at and self.ended is None:
             self._expire()
 
     def take_events(self) -> list[Json]:
@@ -164,7 +169,7 @@ class Session:
         self._model_fixed = self._model_fixed or "model" in update
         self._turns.configure(self._config)
         if self._options.acknowledge:
-            self._emit("session.updated", session=self._config)
+            self._emit("session.updated", session={**self._config, **self._shown})
         for label in _mcp_labels(self._config):
             if label not in known:
                 self._list_mcp_tools(label)

@@ -1,6 +1,7 @@
 """Issue 3, the embedded server keeps pace: its errors, transcripts, usage, limits and end reach the application."""
 
 import asyncio
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -89,6 +90,15 @@ async def test_usage_and_rate_limits_come_with_every_response() -> None:
         ]
         assert [each["requests"] for each in limits] == [999, 998]
         assert limits[1]["tokens"] < limits[0]["tokens"]
+
+
+async def test_an_expiring_session_is_told_a_minute_before() -> None:
+    async with RealtimeServer(max_session_seconds=61.5) as server, connected(server) as transport:
+        began = time.time()
+        event = await transport.wait_for("session_expiring", timeout=5)
+        assert transport.session.expires_at == event.expires_at
+        assert began + 60 <= event.expires_at <= began + 62
+        assert 58 < event.seconds_left <= 60
 
 
 async def test_an_expired_session_is_told_and_ends_the_call() -> None:

@@ -5,6 +5,9 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel
 
+_SENT_THOUGH_UNPUBLISHED = {"session.created.session.expires_at", "session.updated.session.expires_at"}
+"""The service says when a session ends (openai/openai-realtime-api-beta#23); only the types over HTTP have it."""
+
 
 @functools.cache
 def _models(side: Literal["server", "client"]) -> dict[str, type[BaseModel]]:
@@ -28,7 +31,8 @@ def check_client_event(event: dict[str, Any]) -> None:
 def _check(side: Literal["server", "client"], event: dict[str, Any]) -> None:
     model = _models(side).get(event["type"])
     assert model is not None, f"{event['type']} is no published {side} event"
-    unknown = _unknown_fields(model.model_validate(event), event["type"])
+    found = _unknown_fields(model.model_validate(event), event["type"])
+    unknown = [path for path in found if path not in _SENT_THOUGH_UNPUBLISHED]
     assert not unknown, f"unknown fields: {unknown}"
 
 

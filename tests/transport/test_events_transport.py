@@ -46,6 +46,7 @@ OURS = [
     "source_ended",
     "stats",
     "session_update_mismatch",
+    "session_expiring",
     "device_lost",
     "device_silent",
     "device_restored",
