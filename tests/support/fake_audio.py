@@ -20,6 +20,7 @@ from rtc_audio.devices.backend import FormatRefused, StreamPort
 from rtc_audio.devices.hub import DeviceHub
 from rtc_audio.devices.types import DeviceInfo, Direction, StreamRequest
 from rtc_audio.errors import DeviceRefused
+from support.command_line import SPEECH, read_wav
 
 T = TypeVar("T")
 Mono = NDArray[np.float32]
@@ -27,6 +28,7 @@ Mono = NDArray[np.float32]
 LONGEST_SECONDS = 600.0
 DEVICE_SECONDS = 0.01
 """Between a fake device and its driver."""
+ROOM_BLOCKS = 5  # the echo comes 50 ms after it is handed to the device
 
 
 class _JumpingSelector(selectors.DefaultSelector):
@@ -192,6 +194,8 @@ class FakeCards:
         """By device, rates and channel counts; all if it is not here."""
         self.broken: set[str] = set()
         """Devices that are opened and never call back."""
+        self.late_seconds = 0.0
+        """By how much a block came late, at the most: the loop stood still."""
         self.ppm: Mapping[str, float] = {}
         self.sound: Callable[[str, int, NDArray[np.float64]], NDArray[np.float64]] = (
             lambda name, channel, seconds: 0.3 * np.sin(2 * np.pi * 440 * seconds + 0.1)
@@ -236,7 +240,9 @@ class FakeCards:
             at, asyncio.get_running_loop().time()
         )  # timers fire early by less than the clock's resolution
         while due := [stream for stream in self.open_streams if stream.active and stream.at <= now]:
-            min(due, key=lambda stream: stream.at).tick()
+            first = min(due, key=lambda stream: stream.at)
+            self.late_seconds = max(self.late_seconds, now - first.at)
+            first.tick()
 
     @property
     def open_streams(self) -> list[FakeStream]:
@@ -264,6 +270,25 @@ LAPTOP = (
     card(1, "Built-in Speakers", outputs=2, is_default_output=True),
     card(2, "USB Headset", inputs=1, outputs=2),
 )
+
+
+def make_room(cards: FakeCards, *, speak: tuple[float, float] | None, echo: float = 0.5) -> None:
+    """Somebody speaks between two times of the microphone, and it hears the loudspeaker."""
+    speech, rate_hz = read_wav(SPEECH)
+    begun: dict[int, int] = {}  # by loudspeaker, the microphone's block in which it began
+
+    def sound(name: str, channel: int, seconds: NDArray[np.float64]) -> NDArray[np.float64]:
+        heard = np.random.default_rng(round(seconds[0] * 100)).standard_normal(len(seconds)) * 1e-4
+        if speak is not None and speak[0] <= seconds[0] < speak[1]:
+            heard += np.interp(seconds - speak[0], np.arange(len(speech)) / rate_hz, speech)
+        for stream in cards.open_streams:
+            if stream.request.direction == "output":  # by their clocks: either may be called late
+                now = round(seconds[0] * 100)
+                at = now - begun.setdefault(id(stream), now - len(stream.played)) - ROOM_BLOCKS
+                heard += echo * stream.played[at][:, 0] if 0 <= at < len(stream.played) else 0.0
+        return heard
+
+    cards.sound = sound
 
 
 def run_with_cards(

@@ -1,6 +1,7 @@
 """Calls through a microphone and a loudspeaker: echo, what is told of devices, their numbers. On fake sound cards."""
 
 import asyncio
+import contextlib
 import copy
 import dataclasses
 import operator
@@ -8,18 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from rtc_audio.devices import DeviceEvent, Microphone, Speaker
 from rtc_transport import CallbackSink, CallStats, PushSource, RealtimeServer, ToneSource, WebRTCTransport
+from rtc_transport.errors import WaitTimeout
 from rtc_transport.events.devices import DeviceReport
-from support.command_line import SPEECH, read_wav
-from support.fake_audio import LAPTOP, FakeCards
+from support.fake_audio import LAPTOP, FakeCards, make_room
 from support.transports import call_of, connected, eventually, level_dbfs, types_of
 
-Signal = NDArray[np.float64]
-
-ROOM_BLOCKS = 5  # the echo comes 50 ms after it is handed to the device
+STARVED_SECONDS = 0.15
+"""By which a block of the fake cards comes late: from then on the machine is to blame."""
 DEVICES = [
     "device_lost",
     "device_silent",
@@ -31,47 +30,55 @@ DEVICES = [
 ]
 
 
-def make_room(cards: FakeCards, *, speak: tuple[float, float] | None, echo: float = 0.5) -> None:
-    """Somebody speaks between two times of the microphone, and it hears the loudspeaker."""
-    speech, rate_hz = read_wav(SPEECH)
-    begun: dict[int, int] = {}  # by loudspeaker, the microphone's block in which it began
-
-    def sound(name: str, channel: int, seconds: Signal) -> Signal:
-        heard = np.random.default_rng(round(seconds[0] * 100)).standard_normal(len(seconds)) * 1e-4
-        if speak is not None and speak[0] <= seconds[0] < speak[1]:
-            heard += np.interp(seconds - speak[0], np.arange(len(speech)) / rate_hz, speech)
-        for stream in cards.open_streams:
-            if stream.request.direction == "output":  # by their clocks: either may be called late
-                now = round(seconds[0] * 100)
-                at = now - begun.setdefault(id(stream), now - len(stream.played)) - ROOM_BLOCKS
-                heard += echo * stream.played[at][:, 0] if 0 <= at < len(stream.played) else 0.0
-        return heard
-
-    cards.sound = sound
-
-
 def devices(cards: FakeCards) -> tuple[Microphone, Speaker]:
     return Microphone(hub=cards.hub), Speaker(hub=cards.hub)
 
 
+@dataclasses.dataclass(frozen=True)
+class Parroting:
+    """A call in which somebody says one thing."""
+
+    answers: int
+    knows_return_loss: bool
+    late_seconds: float
+
+
+async def parroting(server: RealtimeServer, echo: Any, *, answers: int) -> Parroting:
+    """Until there are so many answers, and 1.5 s longer; at most 10 s."""
+    cards = FakeCards(*LAPTOP)
+    make_room(cards, speak=(0.5, 2.0))
+    microphone, speaker = devices(cards)
+    async with connected(server, source=microphone, sink=speaker, echo=echo) as transport:
+        call = call_of(server, transport)
+        with contextlib.suppress(WaitTimeout, TimeoutError):
+            await transport.wait_for("output_audio_buffer.stopped", timeout=10)
+            await eventually(lambda: types_of(call, "server").count("response.created") >= answers)
+            await asyncio.sleep(1.5 if answers == 1 else 0)
+        seen = Parroting(
+            types_of(call, "server").count("response.created"),
+            transport.stats().echo_return_loss_db is not None,
+            cards.late_seconds,
+        )
+    assert not cards.open_streams
+    return seen
+
+
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize(("echo", "answers"), [("auto", 1), ("gate", 1), ("off", 2)])
 async def test_the_parrot_answers_itself_unless_the_echo_is_cancelled(
     realtime_server: RealtimeServer, echo: Any, answers: int
 ) -> None:
-    cards = FakeCards(*LAPTOP)
-    make_room(cards, speak=(0.5, 2.0))
-    microphone, speaker = devices(cards)
-    async with connected(realtime_server, source=microphone, sink=speaker, echo=echo) as transport:
-        call = call_of(realtime_server, transport)
-        await transport.wait_for("output_audio_buffer.stopped", timeout=10)
-        if answers > 1:
-            await eventually(lambda: types_of(call, "server").count("response.created") >= answers)
-        else:
-            await asyncio.sleep(1.5)
-            assert types_of(call, "server").count("response.created") == 1
-        # How much it is depends on a machine in time; tests/audio/test_echo.py has the figures.
-        assert (transport.stats().echo_return_loss_db is not None) == (echo == "auto")
-    assert not cards.open_streams
+    """In real time: where the machine stood still meanwhile, another call has to show it, of five at the most.
+
+    How much is cancelled is told in virtual time: test_echo_of_devices.py, and with figures: test_echo_kalman.py.
+    """
+    for _ in range(5):
+        seen = await parroting(realtime_server, echo, answers=answers)
+        enough = seen.answers == 1 if answers == 1 else seen.answers >= answers
+        as_wanted = enough and seen.knows_return_loss == (echo == "auto")
+        if as_wanted or seen.late_seconds < STARVED_SECONDS:
+            break
+    assert as_wanted, seen
 
 
 async def test_auto_leaves_everything_else_as_it_is(realtime_server: RealtimeServer) -> None:
