@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 
 from .errors import AudioError
-from .expansion import CONTEXT_SECONDS, Expansion, bridge
+from .expansion import CONTEXT_SECONDS, Expansion, bridge, crossfade
 from .packet_queue import Packet, PacketQueue
 from .playout import Decoder
 from .playout_stats import PlayoutStats
@@ -20,6 +20,7 @@ MAX_WAITING = 64  # packets behind a hole
 QUEUE_SECONDS = 10.0  # of media that so many packets may hold
 BRIDGE_SECONDS = 0.4  # of a gap that is more than silence
 SILENCE_SECONDS = 1.0  # the longest piece of silence
+FADE_SECONDS = 0.005  # into silence and out of it
 MAX_PAUSE_SECONDS = 60.0  # a longer pause of the sender shows in the media time only
 
 
@@ -48,6 +49,8 @@ class ImmediateDecoder:
         self._past_samples = self._context
         self._end_ticks: int | None = None  # media time behind the last piece
         self._hole_since: float | None = None
+        self._fade = round(FADE_SECONDS * rate_hz)
+        self._paused = False  # the next piece begins in silence
         self._silence = np.zeros(round(SILENCE_SECONDS * rate_hz), np.float32)
         self._silence.flags.writeable = False  # it is handed out again and again
 
@@ -107,6 +110,9 @@ class ImmediateDecoder:
                 pcm, until = self._decoder.decode(packet.payload), packet.end
         except AudioError:
             return self._queue.drop(packet)
+        if self._paused:
+            pcm = crossfade(self._silence, pcm, self._fade)
+            self._paused = False
         if missing > 0:
             self._bridge(pcm, missing, pieces)
         self._sample_counts["fec" if fec else "decoded"] += len(pcm)
@@ -118,18 +124,25 @@ class ImmediateDecoder:
         """Something for `missing` samples: the neighbours fade out into the gap, silence is in the middle."""
         count = min(missing, round(BRIDGE_SECONDS * self._rate_hz))
         self._sample_counts["concealed"] += count
-        past = np.concatenate(self._past)[-self._context :]
-        pcm = bridge(Expansion(past, self._rate_hz), future, count, self._rate_hz)
+        pcm = bridge(self._expansion(), future, count, self._rate_hz)
         self._deliver(pcm[: count // 2], pieces)
         self._deliver_silence(missing - count, pieces)
         self._deliver(pcm[count // 2 :], pieces)
 
+    def _expansion(self) -> Expansion:
+        return Expansion(np.concatenate(self._past)[-self._context :], self._rate_hz)
+
     def _pause(self, pieces: list[Piece]) -> None:
-        """Silence for media time that was never sent."""
+        """Silence for media time that was never sent, into which the sound before it fades."""
         if self._end_ticks is not None:
             samples = (self._queue.next_ticks - self._end_ticks) // self._scale
             if 0 < samples <= MAX_PAUSE_SECONDS * self._rate_hz:
-                self._deliver_silence(samples, pieces)
+                fading = min(samples, self._fade)
+                fall = np.cos(np.linspace(0, np.pi / 2, fading, dtype=np.float32)) ** 2
+                self._sample_counts["silence"] += fading
+                self._deliver(self._expansion().take(fading) * fall, pieces)
+                self._deliver_silence(samples - fading, pieces)
+                self._paused = True
         self._end_ticks = self._queue.next_ticks
 
     def _deliver_silence(self, samples: int, pieces: list[Piece]) -> None:

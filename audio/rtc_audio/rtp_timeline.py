@@ -74,8 +74,10 @@ class RtpTimeline:
     def _following(self, now: float) -> int:
         """Media time of a packet that has arrived `now` and whose own says nothing."""
         assert self._newest is not None
-        waited = round((now - self._heard) * RTP_CLOCK_HZ)
-        return max(self._end_ticks, self._newest.ticks + waited)
+        ticks = self._newest.ticks + round((now - self._heard) * RTP_CLOCK_HZ)
+        frame = self._end_ticks - self._newest.ticks
+        # Less than a packet behind the end is the network's jitter, no pause of the sender.
+        return ticks if ticks >= self._end_ticks + frame else self._end_ticks
 
     def _runs_ahead(self, ticks: int, now: float) -> bool:
         assert self._newest is not None

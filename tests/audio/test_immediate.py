@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rtc_audio.immediate import ImmediateDecoder, Piece
-from rtc_audio.opus import OpusDecoder
+from rtc_audio.opus import OpusDecoder, OpusEncoder
 from support.voice_link import FIRST_SEQUENCE, FIRST_TIMESTAMP, packets, roughness
 
 RATE_HZ = 24000
@@ -104,6 +104,24 @@ def test_a_pause_of_the_sender_becomes_silence() -> None:
     assert call.insert(50, 4.0, pause=3 * 48000) == 3 * RATE_HZ + FRAME
     assert call.decoder.stats.silence_ms == 3000
     assert call.decoder.stats.lost == 0
+
+
+def test_a_sender_that_falls_silent_in_a_word_does_not_click() -> None:
+    """Not every sender fades out before it stops, nor in when it goes on."""
+    payloads = [OpusEncoder(complexity=1).encode(pcm) for pcm in np.split(_tone(40), 40)]
+    decoder, pcm = ImmediateDecoder(OpusDecoder(RATE_HZ), RATE_HZ), list[np.ndarray]()
+    for number, payload in enumerate(payloads):
+        pause = 48000 if number >= 20 else 0
+        now = number * 0.02 + pause / 48000
+        pcm += [piece for piece, _ in decoder.insert(number, number * 960 + pause, payload, now)]
+    heard = np.concatenate(pcm)
+    assert decoder.stats.silence_ms == 1000
+    assert roughness(heard) < 4 * roughness(np.concatenate(pcm[5:15])), "a step of this tone is 70 times"
+    assert not heard[21 * FRAME : 69 * FRAME].any()
+
+
+def _tone(packets: int) -> np.ndarray:
+    return (0.3 * np.sin(2 * np.pi * 440 * np.arange(packets * 960) / 48000)).astype(np.float32)
 
 
 def test_a_very_long_pause_shows_in_the_media_time_only() -> None:

@@ -46,6 +46,13 @@ def test_a_new_stream_goes_right_behind_the_old_one() -> None:
     assert timeline.ticks(77) == 4 * FRAME + round(0.42 * 48000)
 
 
+def test_jitter_between_two_streams_is_no_pause() -> None:
+    timeline = RtpTimeline()
+    feed(timeline, *((i, i * FRAME) for i in range(5)))
+    timeline.restart()
+    assert feed(timeline, (900, 77), start=0.08 + 0.035) == [Place(5, 5 * FRAME)]
+
+
 def test_media_time_that_jumps_back_goes_on() -> None:
     timeline = RtpTimeline()
     feed(timeline, *((i, 10**6 + i * FRAME) for i in range(5)))
