@@ -17,8 +17,8 @@ from .ports import Pcm
 from .resampler import StreamResampler
 from .wav import BackgroundWav, WavWriter
 
-TOLERANCE_SECONDS = 0.020
-_LOOKAHEAD_SECONDS = 0.2
+TOLERANCE_SECONDS = 0.010  # of each side, so that both together are within 20 ms
+_LOOKAHEAD_SECONDS = 1.0
 _MAX_LEAD_SECONDS = 2.0
 _MAX_PAUSE_SECONDS = 5.0
 
@@ -27,7 +27,7 @@ class _Side:
     """One direction: blocks with jittering times become one gapless stream from time zero.
 
     A block that comes late, or twice in a row after a stall, is not a gap: it is one only if the blocks behind it
-    are late as well. So a block is placed when a fifth of a second of later ones is known.
+    are late as well. So a block is placed when a second of later ones is known, longer than a network stalls.
     """
 
     def __init__(self, rate_out: int) -> None:
@@ -79,7 +79,8 @@ class _Side:
             self._silence(shift)
         elif shift < 0:
             self._seam.cut()
-            self.late_seconds += min(-shift, len(block)) / self.rate_hz
+            if block[:-shift].any():
+                self.late_seconds += min(-shift, len(block)) / self.rate_hz
             block = block[-shift:]
         self._emit(self._seam.fill(block, len(block)))
 
@@ -106,7 +107,7 @@ class StereoTimeline:
     """Puts the blocks of two directions on one time axis, correct to 20 ms.
 
     Times are seconds on any one monotonic clock; the first block of either side is time zero. What is missing is
-    silence, faded in and out; what comes for a time that is written already is dropped and counted in `late_seconds`.
+    silence, faded in and out; sound for a time that is written already is dropped and counted in `late_seconds`.
     Bounded: a side that says nothing for two seconds is taken as silent; a pause of both sides of more than five
     seconds is left out and counted in `cut_seconds`.
     """
