@@ -8,7 +8,8 @@ test_internals.py` pins the names and says which of them a new release took away
 
 import logging
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import replace
 from typing import Any, Protocol
 
 from aiortc import RTCDataChannel, RTCIceTransport, RTCPeerConnection, RTCRtpTransceiver
@@ -214,6 +215,8 @@ class RtpPort:
         self._registered_with: Any = None
         self._shortened: Any = None
         self.sender_ssrc: int = transceiver.sender._ssrc
+        self.payload_types: Collection[int] = ()
+        """Those that we stated in our offer: a peer sends with them whatever its answer has (RFC 3264 §6.1)."""
         vars(self._transceiver.receiver)["receive"] = self._receive
 
     async def _receive(self, parameters: Any) -> None:
@@ -221,6 +224,9 @@ class RtpPort:
         if self._registered_with is not None:
             return
         self._registered_with = self._transceiver.receiver.transport
+        known = {codec.payloadType for codec in parameters.codecs}
+        stated = [replace(parameters.codecs[0], payloadType=n) for n in self.payload_types if n not in known]
+        parameters = replace(parameters, codecs=parameters.codecs + stated)
         self._registered_with._register_rtp_receiver(self._handler, parameters)
         self._on_started()
 

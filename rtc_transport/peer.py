@@ -23,7 +23,7 @@ from aiortc import (
 from .errors import ConnectError, Stage
 from .internals import gather_loopback, guard_text, quicken_sctp, quiet_connect
 from .receiver import VoiceInput, attach_receiver
-from .sdp import Description, OpusFormat, describe, with_opus_format
+from .sdp import Description, OpusFormat, describe, opus_payload_types, with_opus_format
 
 logger = logging.getLogger("rtc_transport.peer")
 
@@ -107,6 +107,7 @@ class Peer:
         sdp = self.connection.localDescription.sdp
         if "a=candidate:" not in sdp:
             raise ConnectError("ice", "this machine has no network address to connect from")
+        self.receiver.expect(opus_payload_types(sdp))
         return with_opus_format(sdp, self._opus)
 
     async def accept(self, answer_sdp: str) -> None:

@@ -7,6 +7,7 @@ after empty payloads, BYE and a change of SSRC, each of which ends or garbles th
 import asyncio
 import logging
 import random
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import av
@@ -14,12 +15,15 @@ import numpy as np
 from aiortc import MediaStreamTrack, RTCRtpTransceiver
 from aiortc.mediastreams import MediaStreamError
 from aiortc.rtp import RtcpReceiverInfo, RtcpRrPacket, RtcpSrPacket
+from aiortc.stats import RTCInboundRtpStreamStats
 from numpy.typing import NDArray
 
 from .internals import RtpPort, take_rtp
 from .reception import Reception
 
 logger = logging.getLogger("rtc_transport.receiver")
+
+COUNT_SECONDS = 0.5  # between two looks at the counters of the stock receiver
 
 
 class VoiceInput(Protocol):
@@ -42,8 +46,13 @@ class AudioReceiver(Protocol):
     """What `attach_receiver` returns."""
 
     reception: Reception
+    empty_payloads: int
     own: bool
     """Whether it is the own receiver; the stock one adds 80 ms and has neither FEC nor concealment."""
+
+    def expect(self, payload_types: Sequence[int]) -> None:
+        """What our offer gave to Opus. Call it before the answer is applied."""
+        ...
 
     async def aclose(self) -> None:
         """Stops; before the connection is closed. Idempotent."""
@@ -81,6 +90,11 @@ class OwnReceiver:
                 self._send_reports(), name="receiver reports"
             )
 
+    def expect(self, payload_types: Sequence[int]) -> None:
+        """What our offer gave to Opus. Call it before the answer is applied."""
+        if self.port is not None:
+            self.port.payload_types = payload_types
+
     async def aclose(self) -> None:
         """Stops; before the connection is closed. Idempotent."""
         if self.port is not None:
@@ -103,7 +117,7 @@ class OwnReceiver:
         if packet.ssrc != self._ssrc:
             if self._ssrc is not None:
                 self._voice.restart()
-                self.reception = Reception()
+                self.reception.restart()
             self._ssrc = packet.ssrc
         if self.port is not None and self._stream != (packet.ssrc, packet.payload_type):
             self._stream = packet.ssrc, packet.payload_type
@@ -141,12 +155,17 @@ class StockReceiver:
     """aiortc's own receive path: decoded frames out of its track, always drained."""
 
     own = False
+    empty_payloads = 0
 
     def __init__(self, transceiver: RTCRtpTransceiver, voice: VoiceInput) -> None:
         self._transceiver = transceiver
         self._voice = voice
         self.reception = Reception()
+        self._counted_at = 0.0
         self._task = asyncio.get_running_loop().create_task(self._drain(), name="stock receiver")
+
+    def expect(self, payload_types: Sequence[int]) -> None:
+        """aiortc knows the payload types of the answer only."""
 
     async def aclose(self) -> None:
         """Stops; before the connection is closed. Idempotent."""
@@ -161,8 +180,16 @@ class StockReceiver:
                     pcm = frame.to_ndarray().reshape(-1, len(frame.layout.channels)).mean(axis=1)
                     now = asyncio.get_running_loop().time()
                     self._voice.decoded((pcm / 32768).astype(np.float32), frame.sample_rate, now)
+                    if now - self._counted_at >= COUNT_SECONDS:
+                        self._counted_at = now
+                        await self._count()
         except MediaStreamError:
             logger.debug("the stock track ended")
+
+    async def _count(self) -> None:
+        for report in (await self._transceiver.receiver.getStats()).values():
+            if isinstance(report, RTCInboundRtpStreamStats):
+                self.reception.copy(report.packetsReceived, report.packetsLost, report.jitter)
 
     async def _track(self) -> MediaStreamTrack:
         # It comes with the remote description; aiortc has no awaitable for that.

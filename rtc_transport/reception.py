@@ -26,10 +26,14 @@ class ReportBlock:
 
 
 class Reception:
-    """Counts what arrives of one SSRC; `now` is the arrival time in seconds of any steady clock."""
+    """Counts what arrives of one SSRC after another; `now` is the arrival time in seconds of any steady clock.
+
+    All figures are those of the present stream, as reports need them, but for the totals.
+    """
 
     def __init__(self) -> None:
         self.packets_received = 0
+        self._earlier_received = self._earlier_lost = 0  # in streams that are over
         self._base = 0
         self._highest: int | None = None  # extended
         self._transit: int | None = None
@@ -54,7 +58,18 @@ class Reception:
             self._jitter += (difference - self._jitter) / 16
         self._transit = transit
 
+    def restart(self) -> None:
+        """Another SSRC begins with the next packet."""
+        self._restart(0)
+        self._highest, self._jitter, self._sender_report = None, 0.0, None
+
+    def copy(self, received: int, lost: int, jitter: int) -> None:
+        """Takes the figures of somebody else who counts; `jitter` in RTP clock units."""
+        self._base, self._highest = 0, received + lost - 1
+        self.packets_received, self._jitter = received, float(jitter)
+
     def _restart(self, sequence: int) -> None:
+        self._earlier_received, self._earlier_lost = self.total_received, self.total_lost
         self._base = self._highest = sequence
         self.packets_received = self._expected_before = self._received_before = 0
         self._transit = None
@@ -72,6 +87,16 @@ class Reception:
     def packets_lost(self) -> int:
         """Expected minus received; duplicates can make it negative (RFC 3550 §6.4.1)."""
         return self.packets_expected - self.packets_received
+
+    @property
+    def total_received(self) -> int:
+        """Packets received of all streams so far."""
+        return self._earlier_received + self.packets_received
+
+    @property
+    def total_lost(self) -> int:
+        """Packets lost of all streams so far; never below zero."""
+        return self._earlier_lost + max(0, self.packets_lost)
 
     @property
     def jitter_seconds(self) -> float:

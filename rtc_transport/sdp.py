@@ -69,17 +69,23 @@ def describe(sdp: str) -> Description:
     )
 
 
+def opus_payload_types(sdp: str) -> list[int]:
+    """The payload types that the description gives to Opus, in its order."""
+    found = re.findall(r"^a=rtpmap:([0-9]{1,3}) opus/48000", sdp, re.MULTILINE | re.IGNORECASE)
+    return [int(number) for number in found]
+
+
 def with_opus_format(sdp: str, wanted: OpusFormat) -> str:
     """The description with `wanted` as the parameters of every Opus payload type; line ends stay as they are."""
     lines = []
-    opus = set(re.findall(r"^a=rtpmap:(\d+) opus/48000", sdp, re.MULTILINE | re.IGNORECASE))
+    opus = {str(number) for number in opus_payload_types(sdp)}
     for line in sdp.splitlines(keepends=True):
         fmtp = re.match(r"a=fmtp:(\d+) ", line)
         if fmtp and fmtp[1] in opus:
             continue
         lines.append(line)
-        rtpmap = re.match(r"a=rtpmap:(\d+) opus/", line, re.IGNORECASE)
-        if rtpmap:
+        rtpmap = re.match(r"a=rtpmap:(\d+) ", line)
+        if rtpmap and rtpmap[1] in opus:
             end = line[len(line.rstrip("\r\n")) :]
             lines.append(f"a=fmtp:{rtpmap[1]} {wanted.fmtp()}{end}")
             if wanted.maxptime is not None:
@@ -108,18 +114,19 @@ def _sections(sdp: str) -> list[_Section]:
     for block in re.split(r"^m=", sdp, flags=re.MULTILINE)[1:]:
         head, *lines = block.splitlines()
         fields = head.split()
-        port = fields[1].partition("/")[0] if len(fields) > 1 else ""
-        sections.append(
-            _Section(fields[0] if fields else "", int(port) if port.isdigit() else 0, tuple(lines))
-        )
+        port = _number(fields[1].partition("/")[0]) if len(fields) > 1 else None
+        sections.append(_Section(fields[0] if fields else "", port or 0, tuple(lines)))
     return sections
 
 
 def _max_message_size(channel: _Section | None) -> int | None:
-    value = channel.attribute("max-message-size") if channel else None
-    if value is None or not value.isdigit():
-        return DEFAULT_MAX_MESSAGE_SIZE
-    return int(value) or None
+    size = _number(channel.attribute("max-message-size")) if channel else None
+    return DEFAULT_MAX_MESSAGE_SIZE if size is None else size or None
+
+
+def _number(text: str | None) -> int | None:
+    """The decimal number that `text` is; None for anything else."""
+    return int(text) if text is not None and re.fullmatch(r"[0-9]{1,18}", text) else None
 
 
 def _opus(audio: _Section) -> OpusFormat | None:
@@ -129,18 +136,15 @@ def _opus(audio: _Section) -> OpusFormat | None:
     )
     if payload_type is None:
         return None
-    fmtp = next((line for line in audio.lines if line.startswith(f"a=fmtp:{payload_type} ")), "")
-    pairs = (part.partition("=") for part in fmtp.partition(" ")[2].split(";"))
+    prefix = f"a=fmtp:{payload_type} "
+    fmtp = ";".join(line.removeprefix(prefix) for line in audio.lines if line.startswith(prefix))
+    pairs = (part.partition("=") for part in fmtp.split(";"))
     values = {name.strip().lower(): value.strip() for name, _, value in pairs}
-
-    def number(value: str | None) -> int | None:
-        return int(value) if value is not None and value.isdigit() else None
-
     return OpusFormat(
         stereo=values.get("stereo") == "1",
         useinbandfec=values.get("useinbandfec") == "1",
         usedtx=values.get("usedtx") == "1",
-        maxaveragebitrate=number(values.get("maxaveragebitrate")),
-        minptime=number(values.get("minptime")),
-        maxptime=number(audio.attribute("maxptime")) or number(values.get("maxptime")),
+        maxaveragebitrate=_number(values.get("maxaveragebitrate")),
+        minptime=_number(values.get("minptime")),
+        maxptime=_number(audio.attribute("maxptime")) or _number(values.get("maxptime")),
     )

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -147,3 +148,14 @@ async def test_packets_take_the_short_way_and_the_long_one_where_there_is_none(
             dtls = client.peer.connection.getSenders()[0].transport
             private: Any = dtls.transport
             assert ("data_received" in vars(private._connection)) == short
+
+
+async def test_without_pylibsrtp_packets_take_the_long_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is a dependency of aiortc, which may change."""
+    monkeypatch.setitem(sys.modules, "pylibsrtp", None)
+    async with connected_pair() as (client, server):
+        async with asyncio.timeout(10):
+            await server.voice.wait_for(10)
+        private: Any = client.peer.connection.getSenders()[0].transport.transport
+        assert "data_received" not in vars(private._connection)
+        assert client.peer.receiver.reception.total_received >= 1

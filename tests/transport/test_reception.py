@@ -45,6 +45,27 @@ def test_a_large_jump_is_a_new_stream() -> None:
     assert (report.packets_lost, report.highest_sequence) == (0, 30001)
 
 
+def test_totals_go_on_over_another_source() -> None:
+    reception = Reception()
+    for sequence in (1, 2, 4, 5):
+        reception.packet(sequence, sequence * 960, sequence * 0.02)
+    reception.sender_report(1 << 32, 0.1)
+    reception.restart()
+    assert reception.report(0.2) is None
+    for sequence in (9000, 9001, 9001):
+        reception.packet(sequence, 7, 0.3)
+    assert (reception.total_received, reception.total_lost) == (7, 1)
+    block = reception.report(0.4)
+    assert block is not None
+    assert (block.packets_lost, block.highest_sequence, block.lsr) == (-1, 9001, 0)
+
+
+def test_figures_of_somebody_else_are_taken() -> None:
+    reception = Reception()
+    reception.copy(received=90, lost=10, jitter=48)
+    assert (reception.total_received, reception.total_lost, reception.jitter_seconds) == (90, 10, 0.001)
+
+
 def test_jitter_is_zero_on_the_beat_and_grows_off_it() -> None:
     steady, shaky = Reception(), Reception()
     for index in range(200):
