@@ -58,6 +58,7 @@ class Media:
         self._events = events
         self._recorder = recorder
         self._running = self._released = False
+        self._faults_before = 0, 0
         self.latency = ResponseLatency()
         self.uplink = Uplink(
             rate_hz, on_error=events.source_failed, on_ended=lambda source: events.source_ended()
@@ -70,6 +71,7 @@ class Media:
     async def start_source(self) -> None:
         """Starts the source, silent until `release`; what its start raises comes out."""
         self._running, self._released = True, False
+        self._faults_before = self.uplink.source_errors, self.uplink.nonfinite_samples
         self.uplink.held = True
         if self.source is not None:
             await self.source.start()
@@ -133,16 +135,23 @@ class Media:
         """Whether a source is heard by the peer, as far as mute goes."""
         return self.source is not None and not self.uplink.muted
 
+    @property
+    def source_faults(self) -> tuple[int, int]:
+        """Of this call: reads that failed, and samples that were NaN or infinite."""
+        errors, nonfinite = self._faults_before
+        return self.uplink.source_errors - errors, self.uplink.nonfinite_samples - nonfinite
+
     # ---- what the track reads
 
     def read(self, n: int) -> NDArray[np.float32]:
         """The next n samples to be sent."""
-        pcm = self.uplink.read(n)
-        now = asyncio.get_running_loop().time()
+        clock = asyncio.get_running_loop().time
+        begins = 0.0 if self._recorder is None else clock() - self.capture.age_seconds()
+        pcm, now = self.uplink.read(n), clock()
         if float(np.abs(pcm).max(initial=0.0)) > AUDIBLE_PEAK:
             self.latency.spoke(now - self.capture.age_seconds())
         if self._recorder is not None:
-            self._recorder.write_user(pcm[:, None], self.uplink.rate_hz, now)
+            self._recorder.write_user(pcm[:, None], self.uplink.rate_hz, begins)
         self._events.sent(pcm[:, None], self.uplink.rate_hz)
         return pcm
 
@@ -161,11 +170,11 @@ class Media:
 
     # ---- what is played
 
-    def _on_played(self, pcm: Pcm, rate_hz: int) -> None:
+    def _on_played(self, pcm: Pcm, rate_hz: int, at_seconds: float) -> None:
         latency_seconds = self._output_seconds
         self.capture.played(pcm, rate_hz, latency_seconds)
         if self._recorder is not None:
-            self._recorder.write_model(pcm, rate_hz, asyncio.get_running_loop().time() + latency_seconds)
+            self._recorder.write_model(pcm, rate_hz, at_seconds + latency_seconds)
         self._events.played(pcm, rate_hz)
 
     @property

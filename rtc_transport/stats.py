@@ -57,8 +57,12 @@ class CallStats:
     """The delay that the playout aims at."""
     playout: PlayoutStats = field(default_factory=PlayoutStats)
     """What the playout made of it."""
+    empty_packets: int = 0
+    """RTP packets that came without a payload: padding, no loss."""
     source_errors: int = 0
     """Reads of the source that failed."""
+    nonfinite_samples: int = 0
+    """Samples of the source that were NaN or infinite; silence went out for them."""
     dropped_packets: int = 0
     """Packets dropped because the voice had been interrupted."""
     response_latency_ms: float | None = None
@@ -89,21 +93,24 @@ def collect(
         return CallStats(connect_seconds=durations(marks))
     reception, voice = call.peer.receiver.reception, media.voice
     source, sink = media.source, media.sink
+    source_errors, nonfinite_samples = media.source_faults
     return CallStats(
         connect_seconds=durations(marks),
         packets_sent=call.track.packets_sent,
         packets_passed=call.track.packets_passed,
         bytes_sent=call.track.bytes_sent,
         skipped_frames=call.track.skipped_frames,
-        packets_received=reception.packets_received,
-        packets_lost=max(0, reception.packets_lost),
+        packets_received=reception.total_received,
+        packets_lost=reception.total_lost,
         jitter_ms=1000 * reception.jitter_seconds,
         rtt_ms=None if call.rtt_seconds is None else 1000 * call.rtt_seconds,
         peer_loss=call.peer_loss,
         playout_delay_ms=1000 * voice.delay_seconds,
         playout_target_ms=1000 * voice.target_seconds,
         playout=voice.stats,
-        source_errors=media.uplink.source_errors,
+        empty_packets=call.peer.receiver.empty_payloads,
+        source_errors=source_errors,
+        nonfinite_samples=nonfinite_samples,
         dropped_packets=voice.dropped_packets,
         response_latency_ms=None if latency is None else 1000 * latency,
         input_latency_ms=_milliseconds(source, "latency_seconds"),

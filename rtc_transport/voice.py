@@ -29,8 +29,8 @@ AUDIBLE_TAIL_SECONDS = 0.1
 STRAGGLER_SECONDS = 0.04  # a control message may overtake the sound that was sent before it
 RTP_TICKS_PER_MS = 48
 
-Tap = Callable[[Pcm, int], None]
-"""tap(pcm [n, 1], rate_hz): what is handed to the sink, as it is handed over."""
+Tap = Callable[[Pcm, int, float], None]
+"""tap(pcm [n, 1], rate_hz, at_seconds): what is handed to the sink, and when it begins, on the loop's clock."""
 
 
 class RemoteVoice:
@@ -54,9 +54,12 @@ class RemoteVoice:
         self._drop_until: float | None = None
         self._newest: int | None = None
         self._mark: int | None = None
+        self._decoded_ticks = 0  # of what the stock receiver has brought
+        self._played_before_ms = 0.0  # since the mark, by sinks before this one
+        self._stats_before = PlayoutStats()
         self._audible_at = float("-inf")
         self.dropped_packets = 0
-        """Packets that came while an interruption was dropping them."""
+        """Packets of this call that came while an interruption was dropping them."""
 
     # ---- the call
 
@@ -65,6 +68,7 @@ class RemoteVoice:
         self._drop_until = self._newest = self._mark = None
         self._audible_at = float("-inf")
         await self._use(sink or NullSink())
+        self._stats_before, self._played_before_ms, self.dropped_packets = PlayoutStats(), 0.0, 0
         self._running = True
 
     async def exchange(self, sink: AudioSink | None) -> None:
@@ -87,13 +91,14 @@ class RemoteVoice:
         if getattr(sink, "delay", "adaptive") == "none":
             convert = StreamResampler(rate_hz, sink.rate_hz).push if rate_hz != sink.rate_hz else None
             path: BufferedPath | DirectPath = DirectPath(
-                rate_hz, lambda pcm: self._write(sink, pcm if convert is None else convert(pcm))
+                rate_hz, lambda pcm, at: self._write(sink, pcm if convert is None else convert(pcm), at)
             )
             await sink.start(lambda n: np.zeros((n, 1), np.float32))
         else:
             path = buffered = BufferedPath(rate_hz, self._late)
             take = PullResampler(lambda n: buffered.pull(n)[:, None], rate_hz, sink.rate_hz).pull
-            await sink.start(lambda n: self._handed_over(take(n), sink.rate_hz))
+            await sink.start(lambda n: self._handed_over(take(n), sink.rate_hz, _now()))
+        self._stats_before, self._played_before_ms = self.stats, self._played_ms()
         self._path.close()
         self._path, self._sink = path, sink
 
@@ -103,20 +108,20 @@ class RemoteVoice:
         except Exception as error:  # noqa: BLE001 - the application's sink: reported, the call is not its victim
             self._report(error)
 
-    def _write(self, sink: Any, pcm: NDArray[np.float32]) -> None:
+    def _write(self, sink: Any, pcm: NDArray[np.float32], at_seconds: float) -> None:
         try:
-            sink.write(self._handed_over(pcm, sink.rate_hz))
+            sink.write(self._handed_over(pcm, sink.rate_hz, at_seconds))
         except Exception as error:  # noqa: BLE001 - the application's sink: reported, the media path goes on
             self._report(error)
 
-    def _handed_over(self, pcm: NDArray[np.float32], rate_hz: int) -> Pcm:
+    def _handed_over(self, pcm: NDArray[np.float32], rate_hz: int, at_seconds: float) -> Pcm:
         if pcm.size and (pcm.max() > AUDIBLE_PEAK or pcm.min() < -AUDIBLE_PEAK):
             self._audible_at = _now()
             if self.on_audible is not None:
                 self.on_audible(self._audible_at)
         shaped: Pcm = pcm.reshape(-1, 1)
         if self.tap is not None:
-            self.tap(shaped, rate_hz)
+            self.tap(shaped, rate_hz, at_seconds)
         return shaped
 
     def _report(self, error: Exception) -> None:
@@ -140,6 +145,8 @@ class RemoteVoice:
 
     def decoded(self, pcm: NDArray[np.float32], rate_hz: int, now: float) -> None:
         """PCM of the stock receiver."""
+        self._newest = self._decoded_ticks & 0xFFFFFFFF
+        self._decoded_ticks += round(len(pcm) * 1000 * RTP_TICKS_PER_MS / rate_hz)
         if self._dropping(now):
             self.dropped_packets += 1
         else:
@@ -168,6 +175,8 @@ class RemoteVoice:
         """The voice of a response begins with what comes now."""
         self._drop_until = None
         self._mark = self._newest
+        self._played_before_ms = 0.0
+        self._path.mark()
 
     def playback(self) -> Playback:
         """What has come and been played since `mark()`, and whether the voice can be heard now."""
@@ -176,17 +185,21 @@ class RemoteVoice:
         received = (self._newest - self._mark) & 0xFFFFFFFF
         received = received if received < 1 << 31 else 0
         latency_ms = 1000 * float(getattr(self._sink, "latency_seconds", 0.0))
-        played = self._path.played_ms(self._mark, received) - latency_ms
+        played = self._played_ms() - latency_ms
         return Playback(
             played_ms=max(0, round(played)),
             received_ms=received // RTP_TICKS_PER_MS,
             playing=_now() - self._audible_at < AUDIBLE_TAIL_SECONDS,
         )
 
+    def _played_ms(self) -> float:
+        now = 0.0 if self._mark is None else self._path.played_ms(self._mark)
+        return self._played_before_ms + now
+
     @property
     def stats(self) -> PlayoutStats:
-        """The playout's counters."""
-        return self._path.stats
+        """The counters of all playouts of this call."""
+        return self._stats_before + self._path.stats
 
     @property
     def delay_seconds(self) -> float:

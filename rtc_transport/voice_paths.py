@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtc_audio.decoded import DecodedBuffer
-from rtc_audio.immediate import ImmediateDecoder
+from rtc_audio.immediate import ImmediateDecoder, Piece
 from rtc_audio.opus import OpusDecoder
 from rtc_audio.playout import PlayoutBuffer
 from rtc_audio.playout_stats import PlayoutStats
@@ -28,6 +28,7 @@ class BufferedPath:
         self._decoder = OpusDecoder(rate_hz)
         self._playout: PlayoutBuffer | DecodedBuffer = PlayoutBuffer(self._decoder, rate_hz, late=late)
         self._resampler: StreamResampler | None = None
+        self._marked_seconds = 0.0
 
     def packet(self, sequence: int, timestamp: int, payload: bytes, now: float) -> None:
         """Keeps a packet until it is due."""
@@ -59,11 +60,16 @@ class BufferedPath:
     def close(self) -> None:
         """Nothing is held."""
 
-    def played_ms(self, timestamp: int, received_ticks: int) -> float:
-        """How much was played of the media since `timestamp`."""
+    def mark(self) -> None:
+        """What `played_ms` counts begins with what comes now."""
+        if isinstance(self._playout, DecodedBuffer):
+            self._marked_seconds = self._playout.pushed_seconds
+
+    def played_ms(self, timestamp: int) -> float:
+        """How much was played of the media since `timestamp`, which was the newest at `mark()`."""
         if isinstance(self._playout, PlayoutBuffer):
             return self._playout.played_ms(timestamp)
-        return max(0.0, received_ticks / 48 - 1000 * self._playout.delay_seconds)
+        return self._playout.played_ms(self._marked_seconds)
 
     @property
     def stats(self) -> PlayoutStats:
@@ -82,28 +88,33 @@ class BufferedPath:
 
 
 class DirectPath:
-    """Packets are decoded as they come, in order; holes wait a moment for FEC, then are filled."""
+    """Packets are decoded as they come, in order; holes wait a moment for FEC, then are filled.
+
+    `write(pcm, at_seconds)` is told on the loop's clock when its sound begins: what comes at once lies end to end.
+    """
 
     target_seconds = delay_seconds = 0.0
 
-    def __init__(self, rate_hz: int, write: Callable[[Mono], None]) -> None:
+    def __init__(self, rate_hz: int, write: Callable[[Mono, float], None]) -> None:
         self.rate_hz = rate_hz
         self._write = write
         self._decoder = ImmediateDecoder(OpusDecoder(rate_hz), rate_hz)
         self._resampler: StreamResampler | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._written = self._marked = 0  # samples
+        self._stock = PlayoutStats()  # of what another receiver has decoded
 
     def packet(self, sequence: int, timestamp: int, payload: bytes, now: float) -> None:
         """Writes what can be said with this packet."""
-        for pcm, _ in self._decoder.insert(sequence, timestamp, payload, now):
-            self._write(pcm)
+        self._deliver(self._decoder.insert(sequence, timestamp, payload, now), now)
         self._set_timer()
 
     def decoded(self, pcm: Mono, rate_hz: int, now: float) -> None:
         """Writes PCM of the stock receiver."""
         if self._resampler is None:
             self._resampler = StreamResampler(rate_hz, self.rate_hz)
-        self._write(self._resampler.push(pcm))
+        self._stock += PlayoutStats(received=1, decoded_ms=1000 * len(pcm) / rate_hz)
+        self._deliver([(self._resampler.push(pcm), 0)], now)
 
     def restart(self) -> None:
         """A new stream of packets begins."""
@@ -119,14 +130,26 @@ class DirectPath:
             self._timer.cancel()
             self._timer = None
 
-    def played_ms(self, timestamp: int, received_ticks: int) -> float:
-        """All that came."""
-        return received_ticks / 48
+    def mark(self) -> None:
+        """What `played_ms` counts begins with what comes now."""
+        self._marked = self._written
+
+    def played_ms(self, timestamp: int) -> float:
+        """All that was written since `mark()`."""
+        return (self._written - self._marked) * 1000 / self.rate_hz
 
     @property
     def stats(self) -> PlayoutStats:
         """The decoder's counters."""
-        return self._decoder.stats
+        return self._decoder.stats + self._stock
+
+    def _deliver(self, pieces: list[Piece], now: float) -> None:
+        """Hands over what has come at once: the last piece begins now, the others lie in front of it."""
+        at_seconds = now - sum(len(pcm) for pcm, _ in pieces[:-1]) / self.rate_hz
+        for pcm, _ in pieces:
+            self._written += len(pcm)
+            self._write(pcm, at_seconds)
+            at_seconds += len(pcm) / self.rate_hz
 
     def _set_timer(self) -> None:
         if self._timer is not None:
@@ -136,8 +159,7 @@ class DirectPath:
 
     def _on_timer(self) -> None:
         self._timer = None
-        for pcm, _ in self._decoder.tick(_now()):
-            self._write(pcm)
+        self._deliver(self._decoder.tick(now := _now()), now)
         self._set_timer()
 
 

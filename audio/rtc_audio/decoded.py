@@ -9,7 +9,7 @@ from collections import Counter
 import numpy as np
 
 from .expansion import Expansion, crossfade
-from .playout_stats import PlayoutStats
+from .playout_stats import PlayedSpans, PlayoutStats
 from .tape import Mono, Tape
 from .time_scale import energy, shorten
 
@@ -48,6 +48,8 @@ class DecodedBuffer:
         self._dry_since: float | None = None
         self._expansion: Expansion | None = None
         self._tail = np.zeros(0, np.float32)  # of what was flushed
+        self._pushed = 0
+        self._played = PlayedSpans()  # in samples as they were pushed
         self._packet_counts: Counter[str] = Counter()
         self._sample_counts: Counter[str] = Counter()
 
@@ -67,6 +69,8 @@ class DecodedBuffer:
             merge = round(MERGE_SECONDS * self._rate_hz)
             pcm = crossfade(Expansion(self._tape.context, self._rate_hz).take(merge), pcm, merge)
         self._tape.append(pcm)
+        self._played.add(self._pushed, self._pushed + len(pcm))
+        self._pushed += len(pcm)
         if (over := len(self._tape) - self._limit) > 0:
             self._drop(over)
 
@@ -93,6 +97,7 @@ class DecodedBuffer:
         """Drops all that waits, behind a fade of 8 ms."""
         fade = round(FLUSH_SECONDS * self._rate_hz)
         self._sample_counts["removed"] += max(0, len(self._tape) - fade)
+        self._played.drop_last(len(self._tape) - fade)
         rest = self._tape.ready[:fade]
         if self._playing and len(rest) < fade:
             more = Expansion(self._tape.context, self._rate_hz).take(fade - len(rest))
@@ -111,6 +116,16 @@ class DecodedBuffer:
     def target_seconds(self) -> float:
         """Sound that should wait."""
         return self._target
+
+    @property
+    def pushed_seconds(self) -> float:
+        """Sound that was pushed, all of it: the place of what is pushed next."""
+        return self._pushed / self._rate_hz
+
+    def played_ms(self, since_seconds: float) -> float:
+        """Milliseconds that were pulled of the sound pushed from that place on; what was flushed does not count."""
+        position = self._pushed - len(self._tape)
+        return self._played.between(round(since_seconds * self._rate_hz), position) * 1000 / self._rate_hz
 
     @property
     def stats(self) -> PlayoutStats:

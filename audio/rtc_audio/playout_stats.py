@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Self
 
 SPANS = 256  # stretches remembered; one ends at a pause, a flush or a drop
@@ -47,8 +47,12 @@ class PlayoutStats:
     def of(cls, packets: Mapping[str, int], samples: Mapping[str, int], rate_hz: int) -> Self:
         """Counts of packets by field name, and of samples by field name without `_ms`."""
         milliseconds = {f"{name}_ms": round(count * 1000 / rate_hz, 3) for name, count in samples.items()}
-        fields: dict[str, Any] = {**packets, **milliseconds}
-        return cls(**fields)
+        values: dict[str, Any] = {**packets, **milliseconds}
+        return cls(**values)
+
+    def __add__(self, other: "PlayoutStats") -> "PlayoutStats":
+        """Both together."""
+        return PlayoutStats(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)})
 
 
 class PlayedSpans:

@@ -121,6 +121,25 @@ def test_flush_fades_within_12_ms() -> None:
     assert roughness(np.concatenate((before, after))) < 0.02
 
 
+def test_played_time_belongs_to_what_was_played() -> None:
+    buffer = DecodedBuffer(RATE_HZ)
+    frame = np.full(RATE_HZ // 50, 0.1, np.float32)
+    for number in range(10):
+        buffer.push(frame, number * 0.02)
+        buffer.pull(len(frame), number * 0.02)
+    mark = buffer.pushed_seconds
+    assert mark == pytest.approx(0.2)
+    assert buffer.played_ms(mark) == 0
+    for number in range(10, 20):
+        buffer.push(frame, number * 0.02)
+        buffer.pull(len(frame), number * 0.02)
+    heard = buffer.played_ms(mark)
+    assert heard == pytest.approx(200 - 1000 * buffer.delay_seconds)
+    buffer.flush(0.4)
+    buffer.pull(RATE_HZ, 0.42)
+    assert buffer.played_ms(mark) <= heard + 8, "what was flushed was not played, but for its fade"
+
+
 def test_wrong_use_is_told() -> None:
     with pytest.raises(ValueError, match="rate_hz must be 8000 or more, not 0"):
         DecodedBuffer(0)
