@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -61,7 +62,8 @@ class WebRTCTransport(MediaShell):
     `Speaker` and does nothing else; "cancel", "webrtc" (extra `aec`), "gate" (half duplex) and "off" say so. With
     `push_to_talk` it is muted but for the turns, which begin with the `pre_roll_ms` before `begin_turn()`.
     `stats_interval_seconds`: how often a ``stats`` event comes; None: never. `history` bounds what `history`
-    remembers. `http` lends an aiohttp session.
+    remembers. `http` lends an aiohttp session. A call is hung up when it has been connected for
+    `max_duration_seconds`, with that as the `reason` of ``disconnected``; None: as long as the service allows.
     """
 
     def __init__(
@@ -85,7 +87,13 @@ class WebRTCTransport(MediaShell):
         pre_roll_ms: float = 200,
         stats_interval_seconds: float | None = None,
         history: HistoryLimits | None = None,
+        max_duration_seconds: float | None = None,
     ) -> None:
+        if max_duration_seconds is not None and not 0 < max_duration_seconds < math.inf:
+            raise ValueError(
+                f"max_duration_seconds={max_duration_seconds:g}: need a positive number, or None"
+            )
+        self._max_duration_seconds = max_duration_seconds
         self._opus = opus or OpusSettings()
         super().__init__(
             source,
@@ -112,6 +120,8 @@ class WebRTCTransport(MediaShell):
         self._ready: asyncio.Future[None] | None = None
         self._closing: asyncio.Task[None] | None = None
         self._warming: asyncio.Task[None] | None = None
+        self._time_limit: asyncio.Task[None] | None = None
+        self._hanging_up = False
 
     # ---- connect
 
@@ -218,6 +228,9 @@ class WebRTCTransport(MediaShell):
         self._media.release()
         if self._ready is not None and not self._ready.done():
             self._ready.set_result(None)
+        if self._max_duration_seconds is not None:
+            limit = self._end_in_time(self._max_duration_seconds)
+            self._time_limit = asyncio.get_running_loop().create_task(limit, name="max duration")
         self._set_status("connected")
 
     def _session_failed(self, error: ConnectError) -> None:
@@ -243,13 +256,27 @@ class WebRTCTransport(MediaShell):
             self._closers.discard(caller)
 
     async def hangup(self) -> None:
-        call = self._call
-        if call is not None and self._status == "connected":
-            try:
-                await call.hangup()
-            except SignalingError as error:
-                self._report(f"the call was not ended at the service: {error}", "transport", error)
+        await self._hang_up(None)
         await self.close()
+
+    async def _hang_up(self, reason: str | None) -> None:
+        """Ends the call at the service, then here, also when cancelled; that the service is faster is no loss."""
+        call = self._call
+        if call is None or self._status != "connected" or self._hanging_up:
+            return
+        self._hanging_up = True
+        try:
+            await call.hangup()
+        except SignalingError as error:
+            self._report(f"the call was not ended at the service: {error}", "transport", error)
+        finally:
+            self._hanging_up = False
+            if self._call is call:
+                self._begin_closing(reason)
+
+    async def _end_in_time(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        await self._hang_up(f"the call has lasted for max_duration_seconds={seconds:g}")
 
     def _begin_closing(self, reason: str | None) -> "asyncio.Task[None]":
         """The one end of life: made once per call, awaited through a shield."""
@@ -268,7 +295,7 @@ class WebRTCTransport(MediaShell):
             if self._ready is not None and not self._ready.done():
                 self._ready.cancel()
             self._end_conversation(reason or "the transport was closed")
-            ends = [self._media.stop(), self._stop_warming()]
+            ends = [self._media.stop(), self._stop_helpers()]
             if call is not None:
                 ends.append(call.close())
             for outcome in await asyncio.gather(*ends, return_exceptions=True):
@@ -280,15 +307,18 @@ class WebRTCTransport(MediaShell):
             self._set_status("disconnected", reason)
             self._emitter.end_iterators()
 
-    async def _stop_warming(self) -> None:
-        warming, self._warming = self._warming, None
-        if warming is not None:
-            warming.cancel()
-            await asyncio.gather(warming, return_exceptions=True)
+    async def _stop_helpers(self) -> None:
+        helpers = [task for task in (self._warming, self._time_limit) if task is not None]
+        self._warming = self._time_limit = None
+        for task in helpers:
+            task.cancel()
+        await asyncio.gather(*helpers, return_exceptions=True)
 
     def _on_lost(self, reason: str) -> None:
         """The connection ended by itself: the call is over, and everybody is told why."""
         if self._status == "connected":
+            if self._hanging_up:
+                return
             self._report(f"the connection was lost: {reason}", "transport")
             self._begin_closing(reason)
         elif self._ready is not None and not self._ready.done():

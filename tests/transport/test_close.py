@@ -113,6 +113,67 @@ async def test_hangup_ends_the_call_at_the_service(realtime_server: RealtimeServ
         assert call.ended == "hung up over HTTP"
 
 
+async def test_a_service_that_ends_the_call_before_it_answers_the_hangup_is_no_loss(
+    realtime_server: RealtimeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with connected(realtime_server) as transport:
+        told = list[object]()
+        transport.on("error", lambda event: told.append(event.message))
+        transport.on("disconnected", lambda event: told.append(event.reason))
+        server_side, lost = call_of(realtime_server, transport), asyncio.Event()
+        noticed = transport._on_lost
+
+        async def hangup() -> None:
+            server_side.end("hung up over HTTP")
+            await lost.wait()
+
+        def on_lost(reason: str) -> None:
+            noticed(reason)
+            lost.set()
+
+        assert transport._call is not None
+        monkeypatch.setattr(transport._call, "hangup", hangup)
+        monkeypatch.setattr(transport._call.peer._events, "closed", on_lost)
+        async with asyncio.timeout(5):
+            await transport.hangup()
+        assert told == [None]
+
+
+async def test_a_cancelled_hangup_ends_the_call_all_the_same(
+    realtime_server: RealtimeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with connected(realtime_server) as transport:
+        monkeypatch.setattr(transport._call, "hangup", asyncio.Event().wait)  # never answered
+        waiting = asyncio.create_task(transport.hangup())
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await transport.wait_for("disconnected", timeout=5)
+
+
+async def test_a_call_is_hung_up_after_max_duration_seconds(realtime_server: RealtimeServer) -> None:
+    transport = WebRTCTransport(base_url=realtime_server.url, max_duration_seconds=0.3)
+    for _ in range(2):  # every call has its own time
+        await transport.connect(api_key="test-key")
+        call, began = call_of(realtime_server, transport), asyncio.get_running_loop().time()
+        end = await transport.wait_for("disconnected", timeout=5)
+        assert asyncio.get_running_loop().time() - began >= 0.29
+        assert end.reason == "the call has lasted for max_duration_seconds=0.3"
+        assert call.ended == "hung up over HTTP"
+    await transport.close()
+
+
+async def test_a_call_that_ends_sooner_leaves_no_time_limit_behind(realtime_server: RealtimeServer) -> None:
+    async with connected(realtime_server, max_duration_seconds=3600):
+        assert "max duration" in {task.get_name() for task in asyncio.all_tasks()}
+    assert "max duration" not in {task.get_name() for task in asyncio.all_tasks()}
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf")])
+def test_a_duration_that_is_none_is_refused(seconds: float) -> None:
+    with pytest.raises(ValueError, match="max_duration_seconds="):
+        WebRTCTransport(max_duration_seconds=seconds)
+
+
 async def test_a_hangup_that_the_service_refuses_is_reported_and_closes() -> None:
     errors = list[str]()
     async with RealtimeServer() as server:
