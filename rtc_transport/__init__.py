@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from .server import RealtimeServer as RealtimeServer
     from .session import SessionConfig as SessionConfig
     from .stats import CallStats as CallStats
+    from .thread import TransportThread as TransportThread
     from .tracks import OpusSettings as OpusSettings
     from .webrtc import WebRTCTransport as WebRTCTransport
 
@@ -116,6 +117,7 @@ _NAMES = {
     "rtc_transport.server": ["RealtimeServer"],
     "rtc_transport.session": ["SessionConfig"],
     "rtc_transport.stats": ["CallStats"],
+    "rtc_transport.thread": ["TransportThread"],
     "rtc_transport.tracks": ["OpusSettings"],
     "rtc_transport.webrtc": ["WebRTCTransport"],
 }
