@@ -14,7 +14,7 @@ import numpy as np
 WINDOW = 500  # packets that are looked back on
 LEARNING = WINDOW // 2  # packets until the start allowance is given up
 LATE_COST_SECONDS = 20.0
-KEEP_COST_SECONDS, KEEP_SECONDS = 90.0, 0.098
+KEEP_COST_SECONDS, KEEP_SECONDS = 90.0, 0.125
 REPAIR_COST_SECONDS = 12.0  # a loss that is not repaired is concealed, which is less bad than a late frame
 START_SECONDS = 0.022  # room for one packet of FEC
 MARGIN_SECONDS = 0.0005

@@ -34,16 +34,17 @@ class PullRhythm:
 
 
 class EditTiming:
-    """Edits wait for a pause, two seconds at most; much too long a delay waits less, or not at all."""
+    """Edits wait for a pause, two seconds at most; what was much too long waits less, or not at all, to its end."""
 
     def __init__(self, rate_hz: int) -> None:
         self._rate_hz = rate_hz
         self._edited = self._wrong_since = -math.inf  # the last edit, and since when the delay is not right
+        self._urgent = False
         self._loudest, self._loud_at = 1e-4, math.inf
 
     def right(self, now: float) -> None:
         """The delay is as it should be."""
-        self._wrong_since = now
+        self._wrong_since, self._urgent = now, False
 
     def edited(self, now: float) -> None:
         """An edit was made."""
@@ -57,12 +58,13 @@ class EditTiming:
         self._loudest = max(level, self._loudest * 0.999)
         if level > max(QUIET, self._loudest * SILENCE):
             self._loud_at = now
-        urgent = excess > URGENT_SECONDS * self._rate_hz
+        large = excess > URGENT_SECONDS * self._rate_hz
+        self._urgent = large or (self._urgent and excess > 0)
         pause = now - self._loud_at >= PAUSE_SECONDS
-        if pause or (urgent and level < max(QUIET, self._loudest * SOFT)):
+        if pause or (self._urgent and level < max(QUIET, self._loudest * SOFT)):
             return "silence"
-        if urgent and now - max(self._wrong_since, self._edited) >= LAST_PATIENCE_SECONDS:
+        if large and now - max(self._wrong_since, self._edited) >= LAST_PATIENCE_SECONDS:
             return "anything"
-        patience = 0 if urgent else PATIENCE_SECONDS
+        patience = 0 if self._urgent else PATIENCE_SECONDS
         waited = now - self._wrong_since >= patience and now - self._edited >= EDIT_PAUSE_SECONDS
         return "sound" if waited or excess > FAST_EDIT_SECONDS * self._rate_hz else "later"

@@ -51,6 +51,17 @@ def test_a_large_error_waits_less() -> None:
     assert timing.when(1920, LOUD, 0.07) == "sound"
 
 
+def test_an_error_that_was_large_goes_to_its_end() -> None:
+    timing = EditTiming(RATE_HZ)
+    timing.right(0.0)
+    assert timing.when(960, LOUD, 0.0) == "sound"
+    timing.edited(0.0)
+    assert timing.when(240, LOUD, 0.03) == "sound"
+    timing.edited(0.03)
+    timing.right(0.04)
+    assert timing.when(240, LOUD, 0.1) == "later"
+
+
 def test_sound_that_never_repeats_itself_does_not_wait_for_ever() -> None:
     timing = EditTiming(RATE_HZ)
     timing.right(0.0)
