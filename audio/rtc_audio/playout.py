@@ -113,7 +113,8 @@ class PlayoutBuffer:
             self._edit(count, due)
         self._sample_counts["silence"] += max(0, count - len(self._tape))
         pcm = self._tape.take(count)
-        self._delay = now + count / self._rate_hz - self.media_seconds - self._arrivals.base_seconds
+        if self._queue.started:
+            self._delay = now + count / self._rate_hz - self.media_seconds - self._arrivals.base_seconds
         return pcm
 
     def flush(self, now: float) -> None:

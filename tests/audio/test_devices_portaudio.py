@@ -1,6 +1,8 @@
 """What PortAudio says, in the words of this room; against a double of the sounddevice module."""
 
+import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +18,7 @@ from rtc_audio.devices.portaudio import PortAudioBackend, install_command
 from rtc_audio.devices.types import Direction, StreamFormat, StreamRequest
 from rtc_audio.errors import DeviceBusy, DeviceError, DeviceRefused, PortAudioMissing
 from rtc_audio.ports import Pcm
+from support.command_line import environment
 from support.fake_audio import card
 
 
@@ -336,3 +339,57 @@ def test_the_command_fits_the_system(
     monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}" if name == tool else None)
     monkeypatch.setattr("os.geteuid", lambda: user, raising=False)
     assert install_command() == command
+
+
+HANGING = """
+import atexit, threading
+
+class PortAudioError(Exception): pass
+class default: device = _default_device = (0, 0)
+
+class RawInputStream:
+    latency, active = 0.01, True
+    def __init__(self, **options): pass
+    def start(self): pass
+    def abort(self): threading.Event().wait()
+    def close(self): pass
+
+def query_hostapis(): return [{"name": "ALSA"}]
+def query_devices():
+    latencies = {f"default_{a}_{b}_latency": 0.01 for a in ("low", "high") for b in ("input", "output")}
+    device = {"index": 0, "name": "mic", "hostapi": 0, "max_input_channels": 1, "max_output_channels": 0}
+    return [{**device, **latencies, "default_samplerate": 48000.0}]
+
+def _exit_handler(): threading.Event().wait()
+atexit.register(_exit_handler)
+"""
+
+OPEN_AND_CLOSE = """
+import asyncio
+from rtc_audio.devices import Microphone
+
+async def main():
+    microphone = Microphone()
+    await microphone.start()
+    await microphone.aclose()
+
+asyncio.run(main())
+print("done")
+"""
+
+
+def test_a_driver_that_never_lets_go_of_a_stream_does_not_keep_the_program_from_ending(
+    tmp_path: Path,
+) -> None:
+    """PortAudio waits for the thread of a stream whose sound server has died, and at the exit once more."""
+    (tmp_path / "sounddevice.py").write_text(HANGING)
+    ended = subprocess.run(
+        [sys.executable, "-c", OPEN_AND_CLOSE],
+        env={**environment(), "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    assert ended.stdout == "done\n"
+    assert "the driver does not close it" in ended.stderr

@@ -365,6 +365,13 @@ def test_played_time_belongs_to_what_was_played() -> None:
     assert playout.played_ms(at(9000)) == 0
 
 
+def test_before_the_first_packet_there_is_no_delay() -> None:
+    playout = buffer()
+    for i in range(5):
+        playout.pull(BLOCK, 15000.0 + i / 100)
+    assert playout.delay_seconds == 0.0
+
+
 def test_statistics_are_a_value() -> None:
     playout = buffer()
     before = playout.stats

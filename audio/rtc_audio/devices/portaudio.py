@@ -1,12 +1,15 @@
 """PortAudio through python-sounddevice: the one module that knows it. Everything here may block."""
 
+import atexit
 import json
 import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from ..errors import DeviceBusy, DeviceError, DeviceRefused, PortAudioMissing
@@ -42,6 +45,7 @@ class PortAudioBackend:
 
     def __init__(self) -> None:
         self._sounddevice: Any = None
+        self._inside: set[int] = set()  # threads that PortAudio has not let go of
 
     def devices(self) -> list[DeviceInfo]:
         """See `Backend.devices`."""
@@ -77,13 +81,18 @@ class PortAudioBackend:
         """See `Backend.refresh`. PortAudio has no other way than to begin anew (PortAudio#750)."""
         sd = self._load()
         try:
-            sd._terminate()
-            sd._initialize()
+            with _noted(self._inside):
+                sd._terminate()
+                sd._initialize()
         except sd.PortAudioError as error:
             raise DeviceError(f"the devices cannot be listed anew: {_words(error)}") from error
 
     def open(self, request: StreamRequest, port: StreamPort) -> Stream:
         """See `Backend.open`."""
+        with _noted(self._inside):
+            return self._open(request, port)
+
+    def _open(self, request: StreamRequest, port: StreamPort) -> Stream:
         sd = self._load()
         raw_class = sd.RawInputStream if request.direction == "input" else sd.RawOutputStream
         try:
@@ -105,7 +114,7 @@ class PortAudioBackend:
         except sd.PortAudioError as error:
             stream.close()
             raise _translate(request, error) from error
-        return _PortAudioStream(stream)
+        return _PortAudioStream(stream, self._inside)
 
     def _load(self) -> Any:
         if self._sounddevice is None:
@@ -113,6 +122,7 @@ class PortAudioBackend:
                 import sounddevice
 
                 self._sounddevice = sounddevice
+                atexit.register(self._on_exit)
             except ImportError as error:
                 raise PortAudioMissing("run 'pip install sounddevice'") from error
             except OSError as error:  # sounddevice found no library to load
@@ -121,12 +131,30 @@ class PortAudioBackend:
                 raise DeviceError(f"PortAudio does not start: {error}") from error
         return self._sounddevice
 
+    def _on_exit(self) -> None:
+        """sounddevice terminates PortAudio then, which waits for its streams: where a driver hangs, for ever."""
+        handler = getattr(self._sounddevice, "_exit_handler", None)
+        if self._inside and handler is not None:
+            atexit.unregister(handler)
+
+
+@contextmanager
+def _noted(inside: set[int]) -> Iterator[None]:
+    """Notes this thread while it is in PortAudio."""
+    me = threading.get_ident()
+    inside.add(me)
+    try:
+        yield
+    finally:
+        inside.discard(me)
+
 
 class _PortAudioStream:
     """A `Stream`."""
 
-    def __init__(self, stream: Any) -> None:
+    def __init__(self, stream: Any, inside: set[int]) -> None:
         self._stream = stream
+        self._inside = inside
         self.latency_seconds = float(stream.latency)
 
     @property
@@ -134,8 +162,9 @@ class _PortAudioStream:
         return bool(self._stream.active)
 
     def close(self) -> None:
-        self._stream.abort()  # stop() would wait for what is still to be played
-        self._stream.close()
+        with _noted(self._inside):
+            self._stream.abort()  # stop() would wait for what is still to be played
+            self._stream.close()
 
 
 def install_command() -> str:
