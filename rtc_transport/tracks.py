@@ -30,6 +30,7 @@ RTP_CLOCK_HZ = 48000  # RFC 7587 §4.1, whatever the sampling rate
 TIME_BASE = fractions.Fraction(1, RTP_CLOCK_HZ)
 
 FRAME_MS = (10, 20, 40, 60)
+DTX_BYTES = 2  # opus.h: what is no longer need not be sent
 
 ReadFrame = Callable[[int], NDArray[np.float32] | None]
 """read(n) -> n mono samples at the track's rate, or None to send nothing for that time; must not wait."""
@@ -207,4 +208,5 @@ class OutgoingTrack(MediaStreamTrack):
                 self._encoder.encode(
                     frame
                 )  # thrown away: so that the next packet continues what the peer has heard
-        return self._encoder.encode(pcm)
+        payload = self._encoder.encode(pcm)
+        return None if self.settings.dtx and len(payload) <= DTX_BYTES else payload

@@ -63,6 +63,27 @@ async def test_packets_of_every_length_follow_each_other(frame_ms: int) -> None:
     assert 0.15 < float(np.sqrt(np.mean(pcm[-480:] ** 2))) < 0.25  # the tone: 0.3 / sqrt(2)
 
 
+async def test_with_dtx_silence_is_not_sent_and_its_time_passes() -> None:
+    speaking = True
+
+    def read(count: int) -> NDArray[np.float32] | None:
+        return voiced(count) if speaking else silence(count)
+
+    voiced = tone()
+    track = OutgoingTrack(read, OpusSettings(dtx=True))
+    clock = asyncio.get_running_loop().time
+    packets = [await track.recv() for _ in range(5)]
+    speaking, began = False, clock()
+    while clock() - began < 0.8:
+        packets.append(await track.recv())
+    assert len(packets) < 35, "40 without"
+    assert all(len(bytes(packet)) > 2 for packet in packets)
+    steps = np.diff([packet.pts for packet in packets])
+    assert steps.max() > 5 * 960
+    assert not (steps % 960).any()
+    assert track.packets_sent == len(packets)
+
+
 async def test_encoding_does_not_wait_for_the_default_executor() -> None:
     loop, busy = asyncio.get_running_loop(), threading.Event()
     loop.set_default_executor(ThreadPoolExecutor(1))
