@@ -27,6 +27,7 @@ logger = logging.getLogger("rtc_transport.voice")
 AUDIBLE_PEAK = 10 ** (-55 / 20)
 AUDIBLE_TAIL_SECONDS = 0.1
 STRAGGLER_SECONDS = 0.04  # a control message may overtake the sound that was sent before it
+STOCK_SECONDS = 0.12  # aiortc's jitter buffer keeps four packets back, its decoder another
 RTP_TICKS_PER_MS = 48
 
 Tap = Callable[[Pcm, int, float], None]
@@ -169,7 +170,8 @@ class RemoteVoice:
     def resume(self) -> None:
         """Plays again what comes, but for the packets that left before the service was silent."""
         if self._drop_until is not None:
-            self._drop_until = _now() + STRAGGLER_SECONDS
+            held_back = STOCK_SECONDS if self._decoded_ticks else 0.0
+            self._drop_until = _now() + STRAGGLER_SECONDS + held_back
 
     def mark(self) -> None:
         """The voice of a response begins with what comes now."""
