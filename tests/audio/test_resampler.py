@@ -162,6 +162,36 @@ def test_int16_is_rounded_and_saturated() -> None:
     assert np.abs(y - np.clip(exact, -32768, 32767)).max() <= 0.5
 
 
+@pytest.mark.parametrize("channels", [0, 2])
+@pytest.mark.parametrize("quality", ["voice", "hq", "fast"])
+def test_int16_follows_float32_over_all_rates(quality: Quality, channels: int) -> None:
+    """Whatever the cuts: half a step off for the rounding, clipped where the overshoot is beyond full scale."""
+    for rate_in, rate_out in itertools.product(RATES_HZ, RATES_HZ):
+        frames = rate_in // 25 + 7
+        square = np.where(np.arange(frames) // max(2, rate_in // 400) % 2, 32767, -32768)
+        sound = noise(frames, channels) * 120_000 + (square if not channels else square[:, None] * [1, 0.5])
+        x = np.clip(sound, -32768, 32767).astype(np.int16)
+        y = convert(
+            StreamResampler(rate_in, rate_out, quality, channels or 1, np.int16), x, [11, 700, 160, 1]
+        )
+        exact = convert(StreamResampler(rate_in, rate_out, quality, channels or 1), x.astype(np.float32))
+        assert y.dtype == np.int16
+        assert y.shape == exact.shape == (math.ceil(frames * rate_out / rate_in), *x.shape[1:])
+        assert np.abs(y - np.clip(exact, -32768, 32767)).max() < 0.52
+        assert y.min() == -32768
+
+
+@pytest.mark.parametrize("quality", ["voice", "hq", "fast"])
+def test_cuts_do_not_change_loud_sound_at_any_rates(quality: Quality) -> None:
+    rng = np.random.default_rng(3)
+    for pair in PAIRS:
+        x = np.clip(noise(pair[0] // 10) * 2.5, -1, 1)
+        whole = convert(StreamResampler(*pair, quality), x)
+        for _ in range(3):
+            parts = convert(StreamResampler(*pair, quality), x, rng.integers(0, 900, 30).tolist())
+            np.testing.assert_allclose(parts, whole, rtol=0, atol=1e-6)
+
+
 def test_equal_rates_pass_through_without_delay() -> None:
     resampler, x = StreamResampler(48000, 48000), noise(480)
     np.testing.assert_array_equal(resampler.push(x), x)

@@ -18,7 +18,9 @@ from rtc_transport import (
     WebRTCTransport,
 )
 from rtc_transport.server import Call, Faults
+from rtc_transport.tracks import OpusSettings
 from support.transports import call_of, connected, eventually, level_dbfs
+from support.voice_link import voice
 
 RATE_HZ = 24000  # of what the server keeps
 FRAME_SAMPLES = RATE_HZ // 50
@@ -318,3 +320,60 @@ async def test_an_interruption_empties_what_the_sink_holds() -> None:
         await transport.wait_for("output_audio_buffer.started", timeout=5)
         transport.interrupt()
         assert sink.flushed == 1
+
+
+async def test_what_is_counted_and_played_survives_another_sink() -> None:
+    """Statistics are those of the call, positions those of the response, whoever plays."""
+    first, second = Heard(), Heard()
+    async with (
+        RealtimeServer(reply="tone") as server,
+        connected(server, sink=CallbackSink(first, delay="none")) as transport,
+    ):
+        voice = transport._media.voice
+        transport.send_message("Beep!")
+        await eventually(lambda: voice.playback().played_ms > 300, timeout=10)
+        received = transport.stats().playout.received
+        await transport.set_sink(CallbackSink(second))
+        assert voice.playback().played_ms >= 300
+        await eventually(lambda: voice.playback().played_ms > 500, timeout=10)
+        assert transport.stats().playout.received > received
+        assert voice.playback().played_ms <= voice.playback().received_ms + 20
+        await transport.close()
+        await transport.connect(api_key="test-key")
+        assert transport.stats().playout.received < received
+
+
+async def test_what_a_source_does_is_counted_for_each_call(realtime_server: RealtimeServer) -> None:
+    source = Moody()
+    transport = WebRTCTransport(source, base_url=realtime_server.url)
+    async with transport:
+        for mood in ("nan", "raise", "fine"):
+            source.mood = mood
+            await transport.connect(api_key="test-key")
+            await eventually(lambda: transport.stats().packets_sent > 20)
+            stats = transport.stats()
+            assert (stats.nonfinite_samples > 0) == (mood == "nan")
+            assert (stats.source_errors > 0) == (mood != "fine")
+            await transport.close()
+
+
+async def test_silence_that_is_not_sent_costs_no_word() -> None:
+    """With DTX on both sides: every word arrives, nothing counts as lost, few packets are sent."""
+    settings, heard, source = OpusSettings(dtx=True), Heard(), PushSource(RATE_HZ)
+    words = voice(2.5)[RATE_HZ::2].copy()
+    async with (
+        RealtimeServer(reply="parrot", opus=settings) as server,
+        connected(
+            server, source=source, sink=CallbackSink(heard, RATE_HZ, delay="none"), opus=settings
+        ) as transport,
+    ):
+        call = call_of(server, transport)
+        source.push(words)
+        await transport.wait_for("output_audio_buffer.stopped", timeout=15)
+        await asyncio.sleep(0.5)
+        stats = transport.stats()
+        assert stats.packets_sent + stats.skipped_frames < 0.7 * 50 * (len(call.heard()) / RATE_HZ)
+        assert (stats.packets_lost, stats.playout.lost) == (0, 0)
+        assert stats.playout.silence_ms > 500
+        for there in (call.heard(), heard.pcm[:, 0]):
+            assert np.sum(there**2) == pytest.approx(np.sum(words**2), rel=0.4)
