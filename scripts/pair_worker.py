@@ -171,12 +171,21 @@ def _fail(problem: object) -> None:
 
 @dataclass
 class Pair:
-    """Two connected ends with audio both ways; `forth` and `back` log each direction."""
+    """Two connected ends with audio both ways; `forth` and `back` log each direction.
+
+    `arrived_seconds` is the sound, both ways together, that was decoded from packets that came: neither gaps that
+    were filled nor frames that the sender left out.
+    """
 
     forth: Log
     back: Log
     connection: RTCPeerConnection
+    arrived_seconds: Callable[[], float]
     close: Callable[[], Awaitable[None]]
+
+
+def arrived_of(*ends: OwnEnd) -> Callable[[], float]:
+    return lambda: sum(end.path.stats.decoded_ms for end in ends) / 1000
 
 
 async def own_pair(*, playout: bool) -> Pair:
@@ -188,7 +197,7 @@ async def own_pair(*, playout: bool) -> Pair:
     async def close() -> None:
         await asyncio.gather(left.close(), right.close())
 
-    return Pair(forth, back, left.peer.connection, close)
+    return Pair(forth, back, left.peer.connection, arrived_of(left, right), close)
 
 
 async def pass_pair() -> Pair:
@@ -210,7 +219,7 @@ async def pass_pair() -> Pair:
             if end.track.packets_passed < 0.9 * end.track.packets_sent:
                 _fail(f"only {end.track.packets_passed} of {end.track.packets_sent} packets did")
 
-    return Pair(forth, back, left.peer.connection, close)
+    return Pair(forth, back, left.peer.connection, arrived_of(left, right), close)
 
 
 async def stock_pair() -> Pair:
@@ -245,7 +254,8 @@ async def stock_pair() -> Pair:
         await asyncio.gather(left.close(), right.close())
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    return Pair(forth, back, left, close)
+    # aiortc fills no gaps: what its tracks give has arrived.
+    return Pair(forth, back, left, lambda: (forth.samples + back.samples) / RATE_HZ, close)
 
 
 async def make_pair(kind: str) -> Pair:
@@ -262,22 +272,21 @@ def cpu_seconds() -> float:
 
 
 async def measure_cpu(kind: str, pairs: int, seconds: float) -> dict[str, float]:
-    """Share of a core per endpoint, and of the frames that were delivered."""
+    """Share of a core per endpoint, and of the sent frames' time that arrived as packets and was decoded."""
     made = [await make_pair(kind) for _ in range(pairs)]
     await asyncio.sleep(1.5)
-    logs = [log for pair in made for log in (pair.forth, pair.back)]
-    before, samples, began = (
-        cpu_seconds(),
-        sum(log.samples for log in logs),
-        asyncio.get_running_loop().time(),
-    )
+
+    def arrived() -> float:
+        return sum(pair.arrived_seconds() for pair in made)
+
+    clock = asyncio.get_running_loop().time
+    used, sound, began = cpu_seconds(), arrived(), clock()
     await asyncio.sleep(seconds)
-    after, more, ended = cpu_seconds(), sum(log.samples for log in logs), asyncio.get_running_loop().time()
+    used, sound, span = cpu_seconds() - used, arrived() - sound, clock() - began
     await asyncio.gather(*(pair.close() for pair in made))
-    span = ended - began
     return {
-        "percent_per_endpoint": 100 * (after - before) / span / (2 * pairs),
-        "delivered": (more - samples) / (span * RATE_HZ * 2 * pairs),
+        "percent_per_endpoint": 100 * used / span / (2 * pairs),
+        "delivered": sound / (span * 2 * pairs),
     }
 
 
