@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from aiortc import (
-    MediaStreamTrack,
     RTCBundlePolicy,
     RTCConfiguration,
     RTCDataChannel,
@@ -21,9 +20,10 @@ from aiortc import (
 )
 
 from .errors import ConnectError, Stage
-from .internals import gather_loopback, guard_text, quicken_sctp, quiet_connect
+from .internals import gather_loopback, guard_text, quicken_sctp, quiet_connect, take_sending
 from .receiver import VoiceInput, attach_receiver
 from .sdp import Description, OpusFormat, describe, opus_payload_types, with_opus_format
+from .tracks import OutgoingTrack
 
 logger = logging.getLogger("rtc_transport.peer")
 
@@ -67,7 +67,7 @@ class Peer:
 
     def __init__(
         self,
-        track: MediaStreamTrack,
+        track: OutgoingTrack,
         voice: VoiceInput,
         events: PeerEvents,
         *,
@@ -91,6 +91,7 @@ class Peer:
         self._transceiver = self.connection.addTransceiver(track, direction="sendrecv")
         capabilities = RTCRtpSender.getCapabilities("audio").codecs
         self._transceiver.setCodecPreferences([c for c in capabilities if c.mimeType.lower() == "audio/opus"])
+        take_sending(self._transceiver.sender, track.drive)
         self.receiver = attach_receiver(self._transceiver, voice)
         gather_loopback(self._transceiver.sender.transport.transport, always=loopback)
         self.connection.on("connectionstatechange", self._on_connection_state)

@@ -36,6 +36,10 @@ ReadFrame = Callable[[int], NDArray[np.float32] | None]
 """read(n) -> n mono samples at the track's rate, or None to send nothing for that time; must not wait."""
 
 
+Send = Callable[[bytes, int], None]
+"""send(payload, timestamp): one Opus packet and its time since the track began, in 1/48000 s; it never wraps."""
+
+
 class PacketFeed(Protocol):
     """What may go out undecoded, beside a `ReadFrame` with the same position. Must not wait."""
 
@@ -154,23 +158,64 @@ class OutgoingTrack(MediaStreamTrack):
 
     async def recv(self) -> "av.Packet[Stream]":
         """The next packet, at its time. Raises MediaStreamError once the track is stopped."""
-        while True:
+        clock = asyncio.get_running_loop().time
+        while self.readyState == "live":
+            now = clock()
+            if (due := self._next_due(now)) > now:
+                await asyncio.sleep(due - now)
+            if (taken := self._take()) is not None:
+                packet: av.Packet[Stream] = av.Packet(taken[0])
+                packet.pts, packet.time_base = taken[1], TIME_BASE
+                return packet
+        raise MediaStreamError
+
+    async def drive(self, send: Send) -> None:
+        """Hands every packet to `send` at its time, in the place of `recv`, until the track is stopped.
+
+        What `send` raises ends it and comes out. It costs one timer a packet, and no task is woken.
+        """
+        loop = asyncio.get_running_loop()
+        end: asyncio.Future[None] = loop.create_future()
+        timer: asyncio.TimerHandle
+
+        def wait() -> None:
+            nonlocal timer
+            timer = loop.call_at(self._next_due(loop.time()), on_due)
+
+        def on_due() -> None:
+            if end.done():
+                return
             if self.readyState != "live":
-                raise MediaStreamError
-            wait, skipped = self._pacer.next(asyncio.get_running_loop().time())
-            if skipped:
-                self._skip(skipped)
-            if wait > 0:
-                await asyncio.sleep(wait)
-            payload = self._next_payload()
-            timestamp, self._timestamp = self._timestamp, self._timestamp + self._frame_clock
-            if payload is None:
-                continue
-            packet: av.Packet[Stream] = av.Packet(payload)
-            packet.pts, packet.time_base = timestamp, TIME_BASE
-            self.packets_sent += 1
-            self.bytes_sent += len(payload)
-            return packet
+                end.set_result(None)
+                return
+            try:
+                if (taken := self._take()) is not None:
+                    send(*taken)
+                wait()
+            except Exception as error:  # noqa: BLE001 - told to who awaits
+                end.set_exception(error)
+
+        wait()
+        try:
+            await end
+        finally:
+            timer.cancel()
+
+    def _next_due(self, now: float) -> float:
+        wait, skipped = self._pacer.next(now)
+        if skipped:
+            self._skip(skipped)
+        return now + wait
+
+    def _take(self) -> tuple[bytes, int] | None:
+        """What is to be sent now, with its time in the track; None if that is nothing."""
+        payload = self._next_payload()
+        timestamp, self._timestamp = self._timestamp, self._timestamp + self._frame_clock
+        if payload is None:
+            return None
+        self.packets_sent += 1
+        self.bytes_sent += len(payload)
+        return payload, timestamp
 
     def _skip(self, frames: int) -> None:
         self.skipped_frames += frames
