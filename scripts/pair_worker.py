@@ -132,7 +132,7 @@ class OwnEnd:
             self._pulling = PacedPull(RATE_HZ, 480, lambda pcm: log_out.out(pcm[:, 0], RATE_HZ, loop.time()))
             self._pulling.start(lambda n: buffered.pull(n)[:, None])
         else:
-            self.path = DirectPath(24000, lambda pcm: log_out.out(pcm, 24000, loop.time()))
+            self.path = DirectPath(24000, lambda pcm, _: log_out.out(pcm, 24000, loop.time()))
         if file is None:
             track = OutgoingTrack(self.read)
         else:
