@@ -13,7 +13,6 @@ class Packet(NamedTuple):
     ticks: int
     duration: int
     payload: bytes
-    offset: float  # arrival behind media time, seconds
 
     @property
     def end(self) -> int:
@@ -63,7 +62,7 @@ class PacketQueue:
         if number in self._packets:
             self._counts["duplicate"] += 1
             return None
-        packet = Packet(number, ticks, duration, payload, now - ticks / RTP_CLOCK_HZ)
+        packet = Packet(number, ticks, duration, payload)
         if number < self._next:
             self._counts["late"] += 1
             return packet
@@ -89,6 +88,12 @@ class PacketQueue:
         if not hole or missing > hole * frame:
             self._next, self.next_ticks = packet.number - hole, packet.ticks - hole * frame
         return packet, hole
+
+    @property
+    def contiguous(self) -> bool:
+        """Whether the next packet is here and follows what was used."""
+        head = self.head()
+        return head is not None and head[1] == 0 and not self.paused
 
     def use(self, packet: Packet, *, until: int) -> None:
         """Goes on behind media time `until`: the end of the head, or its beginning if only what is missing was made."""

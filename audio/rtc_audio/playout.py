@@ -3,8 +3,9 @@
 Law of this module: no clock and no wait. `insert` keeps a packet, `pull` decides what is heard now. What is
 missing then is taken from FEC if the packet behind is there, bridged from both sides if some later one is, and
 expanded if nothing is; the decoder does not hear of a loss before it is certain, so a packet that is merely late
-decodes as it was sent. The wanted delay comes from `Arrivals`; what is too much or too little goes by edits: any
-length in a pause if there is time to wait for one, else one pitch period at a time.
+decodes as it was sent. The wanted delay comes from `DelayControl`; what is too much or too little goes by edits: any
+length in a pause if there is time to wait for one, else one pitch period at a time. Clocks that drift apart need none:
+the tape runs as much faster or slower as they differ.
 """
 
 import math
@@ -13,12 +14,12 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from .arrivals import Arrivals
 from .errors import AudioError
 from .expansion import Background, Expansion, bridge, crossfade
 from .packet_queue import Packet, PacketQueue
+from .playout_delay import DelayControl
 from .playout_stats import PlayedSpans, PlayoutStats
-from .playout_timing import EditTiming, PullRhythm
+from .playout_timing import EditTiming
 from .rtp_timeline import RTP_CLOCK_HZ
 from .tape import Mono, Tape
 from .time_scale import GOOD_MATCH, energy, lengthen, shorten
@@ -73,7 +74,8 @@ class PlayoutBuffer:
         self._packet_counts: Counter[str] = Counter()
         self._sample_counts: Counter[str] = Counter()
         self._queue = PacketQueue(max_delay_seconds, self._packet_counts)
-        self._arrivals = Arrivals(max_delay_seconds, keep_late=self._keep_late)
+        self._delay = DelayControl(rate_hz, max_delay_seconds, keep_late=self._keep_late)
+        self._timing = EditTiming(rate_hz)
         self._tape = Tape(round(PAST_SECONDS * rate_hz), rate_hz // 2)
         self._frame = rate_hz // 50  # samples of the newest decoded frame
         self._playing = False
@@ -84,8 +86,6 @@ class PlayoutBuffer:
         self._end_ticks = 0  # media time behind the last frame on the tape
         self._fec_until: float = -math.inf  # media time up to which the stream counts as one with FEC
         self._repaired = -1  # newest packet whose FEC was told to the arrivals
-        self._rhythm, self._timing = PullRhythm(rate_hz), EditTiming(rate_hz)
-        self._delay = 0.0
         self._played = PlayedSpans()
 
     def insert(self, sequence: int, timestamp: int, payload: bytes, now: float) -> None:
@@ -101,20 +101,23 @@ class PlayoutBuffer:
         packet = self._queue.insert(sequence, timestamp, samples * self._scale, payload, now)
         if packet is None:
             return
-        self._arrivals.packet(packet.offset, now, samples / self._rate_hz)
+        self._delay.packet(packet.ticks, now, samples / self._rate_hz)
         if self._decoder.has_fec(payload):
             self._fec_until = packet.ticks + FEC_MEMORY_SECONDS * RTP_CLOCK_HZ
 
     def pull(self, count: int, now: float) -> Mono:
         """Exactly `count` samples [frame] to be played from `now` on; silence when there is nothing."""
-        due = self._rhythm.due(count, now)
+        due = self._delay.due(count, now)
+        steady = self._playing and self._expansion is None
+        extra = self._delay.extra(count, due, self._tape, self._queue.next_ticks if steady else None)
+        reach = self._tape.reach(count, extra)
         if self._queue.started:
-            self._fill(count, count, due)
+            self._fill(reach, count, due)
             self._edit(count, due)
-        self._sample_counts["silence"] += max(0, count - len(self._tape))
-        pcm = self._tape.take(count)
+        self._sample_counts["silence"] += max(0, reach - len(self._tape))
+        pcm = self._tape.take(count, extra)
         if self._queue.started:
-            self._delay = now + count / self._rate_hz - self.media_seconds - self._arrivals.base_seconds
+            self._delay.pulled(self._position, now + count / self._rate_hz)
         return pcm
 
     def flush(self, now: float) -> None:
@@ -136,30 +139,25 @@ class PlayoutBuffer:
     # ---- what happens next
 
     def _excess(self, block: int, now: float) -> int:
-        """Samples of delay that could go: the next packet is due at some pull and could be at an earlier one.
-
-        Delay between two pulls buys nothing, so whole blocks count, and what the last one leaves over.
-        """
-        waiting, seconds = len(self._tape), block / self._rate_hz
-        arrival = self._queue.next_ticks / RTP_CLOCK_HZ + self._arrivals.base_seconds
-        spare = now + waiting // block * seconds - arrival - self._arrivals.target_seconds
-        return waiting % block + block * math.floor(spare / seconds + 1e-6)
+        """Samples of delay that could go."""
+        return self._delay.excess(len(self._tape), self._queue.next_ticks, block, now)
 
     def _fill(self, wanted: int, block: int, now: float) -> None:
         """Gets `wanted` samples ready: decoded, recovered, bridged or, with nothing to go on, expanded."""
         while len(self._tape) < wanted:
             head = self._queue.head()
             if head is None:
-                return self._expand(block)
+                return self._expand(wanted, block, now)
             packet, hole = head
             fec = hole > 0 and self._note_repair(packet)
-            excess = self._excess(block, now)
-            if self._worth_waiting(hole, fec and hole == 1, excess):
-                return self._expand(block)
+            strict = self._excess(block, now)
+            excess = strict + self._delay.slack(block)
+            if self._worth_waiting(hole, fec and hole == 1, excess if hole else strict):
+                return self._expand(wanted, block, now)
             if self._inserted >= self._frame and excess >= self._frame and (hole or not self._keep_late):
                 self._skip()  # the expansion has stood for it
                 continue
-            cut = self._inserted if self._inserted <= min(excess, self._frame * 7 // 10) else 0
+            cut = self._inserted if self._inserted <= min(strict, self._frame * 7 // 10) else 0
             self._decode(packet, hole, fec, cut)
 
     def _worth_waiting(self, hole: int, fec: bool, excess: int) -> bool:
@@ -173,7 +171,7 @@ class PlayoutBuffer:
         """Whether FEC brings the frame in front of `packet`; tells the arrivals, once, what delay that takes."""
         if self._repaired != packet.number and packet.ticks < self._fec_until:
             self._repaired = packet.number
-            self._arrivals.repairable()
+            self._delay.repairable()
         return self._decoder.has_fec(packet.payload)
 
     def _skip(self) -> None:
@@ -240,11 +238,12 @@ class PlayoutBuffer:
             self._expansion = Expansion(self._tape.context, self._rate_hz, self._background)
         return self._expansion
 
-    def _expand(self, block: int) -> None:
-        """Fills up the block without using up any content."""
-        count = block - len(self._tape)
+    def _expand(self, wanted: int, block: int, now: float) -> None:
+        """Fills up without using up any content."""
+        count = wanted - len(self._tape)
         if count <= 0 or not self._playing:
             return
+        count = self._delay.to_expand(count, self._excess(block, now), block)
         self._packet_counts["underruns"] += self._expansion is None
         expansion = self._expanding()
         self._sample_counts["silence" if expansion.silent else "expanded"] += count
@@ -255,31 +254,25 @@ class PlayoutBuffer:
 
     def _edit(self, block: int, now: float) -> None:
         """Brings the delay nearer to the target, unheard."""
-        excess = self._excess(block, now)
+        excess = self._delay.to_edit(self._excess(block, now), block)
         if excess == 0:
             self._timing.right(now)
         if excess == 0 or self._expansion is not None or not self._playing:
             return
-        while excess > 0 and len(self._tape) < EDIT_SECONDS * self._rate_hz and self._contiguous():
+        while excess > 0 and len(self._tape) < EDIT_SECONDS * self._rate_hz and self._queue.contiguous:
             self._fill(len(self._tape) + 1, block, now)
         when = self._timing.when(excess, energy(self._tape.ready), now)
         if when != "later":
             good_match = -1 if when == "anything" else GOOD_MATCH
             self._scale_time(excess, block, now, quiet=when == "silence", good_match=good_match)
 
-    def _contiguous(self) -> bool:
-        head = self._queue.head()
-        return head is not None and head[1] == 0 and not self._queue.paused
-
     def _scale_time(self, excess: int, block: int, now: float, *, quiet: bool, good_match: float) -> None:
-        before = len(self._tape)
+        before, pcm = len(self._tape), None
         if excess > 0:
             pcm = shorten(self._tape.ready, excess, self._rate_hz, quiet=quiet, good_match=good_match)
         elif before >= block:
             most = min(-excess, self._frame)
             pcm = lengthen(self._tape.context, before, most, self._rate_hz, quiet=quiet)
-        else:
-            return
         if pcm is None:
             return
         self._tape.replace(pcm)
@@ -290,26 +283,31 @@ class PlayoutBuffer:
     # ---- what others may know
 
     @property
+    def _position(self) -> float:
+        """Media time of the playhead."""
+        return self._queue.next_ticks - (len(self._tape) - self._tape.fraction) * self._scale
+
+    @property
     def media_seconds(self) -> float:
         """Media time of the next sample that `pull` returns, on the stream's own clock."""
-        return (self._queue.next_ticks - len(self._tape) * self._scale) / RTP_CLOCK_HZ
+        return self._position / RTP_CLOCK_HZ
 
     @property
     def delay_seconds(self) -> float:
         """How far behind the fastest packet the sound is that was pulled last."""
-        return self._delay
+        return self._delay.seconds
 
     @property
     def target_seconds(self) -> float:
         """How far behind it should be."""
-        return self._arrivals.target_seconds
+        return self._delay.target_seconds
 
     def played_ms(self, timestamp: int, until: int | None = None) -> float:
         """Milliseconds that were pulled of the media from one raw RTP timestamp (to another), made-up ones included.
 
         What was flushed or discarded does not count. Good for the last 256 stretches of uninterrupted sound.
         """
-        position = self._queue.next_ticks - len(self._tape) * self._scale
+        position = math.floor(self._position)
         stop = position if until is None else min(position, self._queue.ticks(until))
         return self._played.between(self._queue.ticks(timestamp), stop) * 1000 / RTP_CLOCK_HZ
 

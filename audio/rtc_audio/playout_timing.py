@@ -3,6 +3,8 @@
 import math
 from typing import Literal
 
+from .drift import ClockSkew
+
 PULL_GAP_SECONDS = 0.1  # pulls this far off their rhythm have begun another one
 PULL_DRIFT = 1e-3  # how fast the earliest pull of a rhythm is forgotten
 PAUSE_SECONDS = 0.1  # silence of this length is no part of a word
@@ -21,10 +23,13 @@ class PullRhythm:
     def __init__(self, rate_hz: int) -> None:
         self._rate_hz, self._pulled = rate_hz, 0
         self._start = math.inf  # when the first sample was due at the earliest
+        self.skew = ClockSkew()
+        """Of the clock of whoever pulls."""
 
     def due(self, count: int, now: float) -> float:
         """When this pull of `count` samples was due."""
         steady = now - self._pulled / self._rate_hz
+        self.skew.observe(steady, now)
         if abs(steady - self._start) > PULL_GAP_SECONDS:
             self._start = steady
         self._start = min(steady, self._start + PULL_DRIFT * count / self._rate_hz)

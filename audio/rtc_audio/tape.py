@@ -1,17 +1,26 @@
 """The samples around a playhead, in one array that is neither joined nor split while it runs."""
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
+
+from .interpolation import REACH, interpolate
 
 Mono = NDArray[np.float32]
 
 
 class Tape:
-    """`past` has been played, `ready` waits to be: views that hold until the next call that changes the tape."""
+    """`past` has been played, `ready` waits to be: views that hold until the next call that changes the tape.
+
+    The playhead may stand between two samples: then `past` ends and `ready` begins at the first of both.
+    """
 
     def __init__(self, past: int, room: int) -> None:
         self._samples = np.zeros(past + room, np.float32)
         self._past = self._head = self._end = past
+        self.fraction = 0.0
+        """Of a sample that the playhead is behind the first that is ready."""
 
     def __len__(self) -> int:
         """Samples that are ready."""
@@ -37,12 +46,23 @@ class Tape:
         self._samples[self._end : self._end + len(pcm)] = pcm
         self._end += len(pcm)
 
-    def take(self, count: int) -> Mono:
-        """Plays `count` samples; silence where they are not ready."""
-        if (short := count - len(self)) > 0:
+    def reach(self, count: int, extra: float = 0.0) -> int:
+        """Samples that have to be ready for `take`."""
+        if not self.fraction and not extra:
+            return count
+        return count + math.floor(self.fraction + extra) + 1 + REACH
+
+    def take(self, count: int, extra: float = 0.0) -> Mono:
+        """Plays `count + extra` samples in the time of `count`; silence where they are not ready."""
+        if (short := self.reach(count, extra) - len(self)) > 0:
             self.append(np.zeros(short, np.float32))
-        self._head += count
-        return self._samples[self._head - count : self._head].copy()
+        if not self.fraction and not extra:
+            pcm = self._samples[self._head : self._head + count].copy()
+        else:
+            pcm = interpolate(self._samples, self._head + self.fraction, extra, count)
+        whole = math.floor(self.fraction + extra)
+        self._head, self.fraction = self._head + count + whole, self.fraction + extra - whole
+        return pcm
 
     def replace(self, pcm: Mono) -> None:
         """Other samples instead of those that are ready."""

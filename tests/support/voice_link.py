@@ -68,19 +68,25 @@ def play(
     seconds: float | None = None,
     frame_seconds: float = 0.020,
     host_seconds: float = 0.001,
+    sender_ppm: float = 0,
+    puller_ppm: float = 0,
     on_pull: Callable[[float], None] = lambda now: None,
 ) -> Heard:
-    """Delivers each packet after its delay and pulls 10 ms at a time, for as long as the packets last."""
+    """Delivers each packet after its delay and pulls 10 ms at a time, for as long as the packets last.
+
+    Both ends count these times on clocks that may be fast.
+    """
+    sender, puller = 1 + sender_ppm * 1e-6, 1 + puller_ppm * 1e-6
     rng, block = random.Random(3), rate_hz // 100
     arrivals = sorted(
-        (i * frame_seconds + delay + rng.random() * host_seconds, i)
+        (i * frame_seconds / sender + delay + rng.random() * host_seconds, i)
         for i, delay in enumerate(delays)
         if delay is not None
     )
     heard, delay_seconds, at = [], [], 0
     step = round(frame_seconds * RTP_CLOCK_HZ)
     for pull in range(round((seconds or len(payloads) * frame_seconds) * 100)):
-        now = 0.004 + pull * 0.01
+        now = 0.004 + pull * 0.01 / puller
         while at < len(arrivals) and arrivals[at][0] <= now:
             arrived, i = arrivals[at]
             at += 1
@@ -88,7 +94,8 @@ def play(
                 FIRST_SEQUENCE + i & 0xFFFF, FIRST_TIMESTAMP + i * step & 0xFFFFFFFF, payloads[i], arrived
             )
         on_pull(now)
-        delay_seconds.append(now - engine.media_seconds + FIRST_TIMESTAMP / RTP_CLOCK_HZ + CODEC_SECONDS)
+        spoken = (engine.media_seconds - FIRST_TIMESTAMP / RTP_CLOCK_HZ) / sender
+        delay_seconds.append(now - spoken + CODEC_SECONDS)
         heard.append(engine.pull(block, now))
     return Heard(np.concatenate(heard), np.array(delay_seconds))
 
