@@ -1,6 +1,7 @@
 """Sound between its samples."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,10 +11,11 @@ from rtc_audio.interpolation import REACH, interpolate
 from rtc_audio.tape import Tape
 
 Samples = NDArray[np.float64]
+Times = NDArray[Any]
 
 
-def tone(nyquists: float, at: Samples) -> Samples:
-    return np.sin(np.pi * nyquists * at)
+def tone(nyquists: float, at: Times) -> Samples:
+    return np.asarray(np.sin(np.pi * nyquists * at), np.float64)
 
 
 def played(sound: NDArray[np.float32], block: int, blocks: int, ppm: float) -> Samples:
