@@ -113,9 +113,9 @@ def _run_length(up: int, down: int, half: int) -> int:
     """Inputs of a run: enough for an efficient product, no more, because longer ones only add products with zero."""
     if up < 32:
         # Long windows: a wider run has more zeros to multiply. Short steps: it has fewer inputs to copy.
-        least = 8 if down >= 3 * up else 12 if up < down else 16 if up < 2 * down else 24
+        least = 8 if down >= 3 * up else 16 if up < 2 * down else 24
         # 10 ms shall be whole runs: 480 frames at 48 kHz, of which the other usual rates have simple parts.
-        fitting = (k for k in range(1, 25) if k * up >= least and k * up % 4 == 0 and 480 % (k * down) == 0)
+        fitting = (k for k in range(1, 25) if k * up >= least and k * up % 8 == 0 and 480 % (k * down) == 0)
         return down * next(fitting, max(1, 32 // down))
 
     def cost(step: int) -> float:

@@ -156,24 +156,28 @@ class RunStream:
     def _one_matrix(self, windows: NDArray[np.float32], wanted: slice, ndim: int) -> Compute:
         """All windows, copied side by side, times one matrix."""
         channels, rows, window = windows.shape
-        matrix, layout = self._kernel.bank[0], self._layout
-        columns = matrix.shape[1]
+        matrix = self._kernel.bank[0]
+        results = self._product.reshape(-1, matrix.shape[1])[: channels * rows]
+        output = self._layout(results.reshape(channels, -1)[:, wanted], ndim)
         if channels == 1:
             dot = windows[0].dot  # numpy makes the copy
-            if ndim == 1 and wanted == slice(0, rows * columns):
+            if ndim == 1 and output.size == results.size:
                 return lambda: dot(matrix).ravel()
-            return lambda: layout(dot(matrix).reshape(1, -1)[:, wanted], ndim)
-        copied = self._scratch[: windows.size].reshape(windows.shape)
-        product = self._product.ravel()[: channels * rows * columns]
-        dot, results = copied.reshape(-1, window).dot, product.reshape(-1, columns)
-        output = product.reshape(channels, -1)[:, wanted].T
 
-        def compute() -> NDArray[np.float32]:
+            def compute() -> NDArray[np.float32]:
+                dot(matrix, results)
+                return output.copy()
+
+            return compute
+        copied = self._scratch[: windows.size].reshape(windows.shape)
+        dot = copied.reshape(-1, window).dot
+
+        def compute_all() -> NDArray[np.float32]:
             copied[...] = windows
             dot(matrix, results)
             return output.copy()
 
-        return compute
+        return compute_all
 
     def _a_matrix_each(
         self, windows: NDArray[np.float32], row: int, wanted: NDArray[np.intp], ndim: int
