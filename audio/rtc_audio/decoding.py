@@ -73,6 +73,8 @@ class AudioFile:
                 if packet.size:
                     payload = bytes(packet)
                     frames = round(packet_seconds(payload) * RATE_HZ)
+                    if pre_skip is None:
+                        pre_skip = _skipped_in_front(packet)
                     yield FilePacket(payload, min(frames, packet.duration or frames), pre_skip)
                     pre_skip = None
         except (av.FFmpegError, OSError, ValueError, OpusError) as exc:
@@ -123,6 +125,16 @@ class AudioFile:
         if stream.duration is not None and stream.time_base is not None:
             return float(stream.duration * stream.time_base)
         return None if self._container.duration is None else self._container.duration / av.time_base
+
+
+def _skipped_in_front(packet: "av.Packet[Any]") -> int | None:
+    """The pre-skip of a chained stream (RFC 3533 §4) that begins with this packet; None: it goes on."""
+    if not packet.has_sidedata("skip_samples"):
+        return None
+    (frames,) = struct.unpack_from(
+        "<I", bytes(packet.get_sidedata("skip_samples"))
+    )  # AV_PKT_DATA_SKIP_SAMPLES
+    return frames or None
 
 
 def check_readable(path: str) -> None:

@@ -164,6 +164,47 @@ async def test_a_file_whose_header_asks_for_a_gain_has_to_be_decoded(tmp_path: P
     await source.aclose()
 
 
+@pytest.mark.parametrize("as_packets", [False, True])
+async def test_chained_files_follow_each_other_without_what_their_headers_skip(
+    tmp_path: Path, as_packets: bool
+) -> None:
+    """RFC 3533 §4, RFC 7845 §4.2: each link has a pre-skip and an end of its own."""
+    sound = tone(1.0, 48000)[:, 0]
+    links = [write_opus(tmp_path / name, sound).read_bytes() for name in ("a.ogg", "b.ogg")]
+    (tmp_path / "chained.ogg").write_bytes(b"".join(links))
+    source = FileSource(tmp_path / "chained.ogg")
+    await source.start()
+    pieces, frames = [], 0
+    while not source.ended:
+        payload = source.read_packet() if as_packets else None
+        if payload is None:
+            pieces.append(source.read(960)[:, 0])
+            frames += len(pieces[-1])
+        else:
+            frames += 960
+    assert (source.failure, frames) == (None, 2 * 48000)
+    if not as_packets:
+        heard = np.concatenate(pieces)
+        for begins in (0, 48000):
+            part = slice(begins + 4800, begins + 43200)
+            assert np.dot(heard[part], np.tile(sound, 2)[part]) > 0.98 * np.dot(heard[part], heard[part])
+    await source.aclose()
+
+
+@pytest.mark.parametrize("share", [0.5, 0.9])
+async def test_a_truncated_opus_file_plays_its_whole_pages(tmp_path: Path, share: float) -> None:
+    data = write_opus(tmp_path / "a.ogg", tone(5.0, 48000)[:, 0]).read_bytes()
+    (tmp_path / "cut.ogg").write_bytes(data[: round(share * len(data))])
+    source = FileSource(tmp_path / "cut.ogg")
+    await source.start()
+    frames = 0
+    while not source.ended:
+        frames += 960 if source.read_packet() is not None else len(source.read(960))
+    assert (5 * share - 1.1) * 48000 < frames < 5 * share * 48000
+    assert source.failure is None
+    await source.aclose()
+
+
 async def test_packets_are_read_ahead_and_a_source_begins_again_with_the_first(tmp_path: Path) -> None:
     path = write_opus(tmp_path / "a.ogg", tone(20.0, 48000)[:, 0])
     source, packets = FileSource(path), all_packets(path)

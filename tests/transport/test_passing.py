@@ -240,7 +240,9 @@ async def test_who_begins_behind_another_source_waits_until_that_has_faded(tmp_p
         ({"channels": 2}, OpusFormat(stereo=False), False),
         ({"bitrate_bps": 64000, "vbr": "off"}, OpusFormat(maxaveragebitrate=60000), True),
         ({"bitrate_bps": 64000, "vbr": "off"}, OpusFormat(maxaveragebitrate=40000), False),
+        ({"frame_duration": 10}, OpusFormat(), False),
         ({"frame_duration": 40}, OpusFormat(), False),
+        ({"frame_duration": 60}, OpusFormat(), False),
     ],
 )
 async def test_only_what_the_peer_takes_passes(
