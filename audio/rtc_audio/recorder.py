@@ -86,13 +86,14 @@ class _Side:
 
     def _shift(self) -> int:
         """Frames by which all pending blocks are late (> 0) or early (< 0); 0 within the tolerance."""
-        place, shifts = self._placed, []
+        place, least = self._placed, 0
         for position, block in self._pending:
-            shifts.append(position - place)
+            late = position - place
+            if abs(late) <= self._tolerance or late * least < 0:
+                return 0
+            least = late if not least or abs(late) < abs(least) else least
             place += len(block)
-        if min(shifts) > self._tolerance:
-            return min(shifts)
-        return min(max(shifts), 0) if max(shifts) < -self._tolerance else 0
+        return least
 
     def _silence(self, frames: int) -> None:
         if frames > 0:
