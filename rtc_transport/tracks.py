@@ -1,7 +1,8 @@
 """The outgoing audio track: ours for the life of the call, paced on the clock, encoded by us.
 
-It returns ready Opus packets, so aiortc neither resamples nor encodes nor computes levels, and no failure of a source
-can end the sender: whatever goes wrong becomes silence and one report.
+It drives the sending itself (`OutgoingTrack.drive`); where aiortc does not allow that, it returns ready Opus packets.
+Either way aiortc neither resamples nor encodes nor computes levels, and no failure of a source can end the sender:
+whatever goes wrong becomes silence and one report.
 """
 
 import asyncio
