@@ -41,6 +41,7 @@ class Render(Port):
         self._on_played = on_played
         ring = BlockRing(2 * SLOTS + 1, format)
         self._blocks, self._memory = ring.blocks, ring.memory
+        self._fronts = [block[:, :2] for block in ring.blocks[:SLOTS]]
         self._log: list[Played] = [(SILENCE, 0.0, 0.0, 0, 0, 0)] * SLOTS
         self._looked_at = self._told = 0  # blocks of the log, by the event loop
         self.queued = 0
@@ -73,7 +74,7 @@ class Render(Port):
 
     def put(self, mono: Pcm) -> None:
         """Let a block `[block_frames, 1]` wait, for the first two channels: a voice is in front."""
-        self._blocks[self.queued % SLOTS][:, :2] = mono
+        self._fronts[self.queued % SLOTS][...] = mono
         self.queued += 1
 
     def flush(self) -> None:
