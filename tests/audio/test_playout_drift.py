@@ -1,15 +1,18 @@
 """Long calls between clocks that differ, in virtual time: their delay stays without an edit."""
 
+import asyncio
 import functools
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from rtc_audio.devices import Speaker
 from rtc_audio.errors import AudioError
 from rtc_audio.opus import OpusDecoder
 from rtc_audio.playout import PlayoutBuffer
 from rtc_audio.playout_stats import PlayoutStats
+from support.fake_audio import FakeCards, run_with_cards
 from support.voice_link import FIRST_TIMESTAMP, Heard, Mono, packets, play, roughness
 
 RATE_HZ = 24000
@@ -147,3 +150,30 @@ def test_without_drift_every_sample_is_the_senders() -> None:
     ]
     part = slice(30 * RATE_HZ, 88 * RATE_HZ)
     assert any(np.array_equal(heard.pcm[part], sent[part.start - at : part.stop - at]) for at in shifts)
+
+
+@pytest.mark.parametrize(("card_ppm", "card_hz"), [(300, 48000), (-300, 44100)])
+@pytest.mark.timeout(120)
+def test_a_loudspeakers_own_clock_is_followed_too(card_ppm: float, card_hz: int) -> None:
+    counts: list[PlayoutStats] = []
+    delays: list[float] = []
+
+    async def scenario(cards: FakeCards) -> None:
+        loop, playout = asyncio.get_running_loop(), PlayoutBuffer(Music(), RATE_HZ)
+        cards.ppm, cards.accepts = {"Built-in Speakers": card_ppm}, {"Built-in Speakers": {(card_hz, 2)}}
+        speaker = Speaker(hub=cards.hub, rate_hz=RATE_HZ)
+        await speaker.start(lambda n: playout.pull(n, loop.time())[:, None])
+        started = loop.time()
+        for number, payload in enumerate(music(150)):
+            await asyncio.sleep(max(0.0, started + number * 0.02 - loop.time()))
+            playout.insert(number, number * 960, payload, loop.time())
+            delays.append(playout.delay_seconds)
+            if number in (SETTLED // 2, 7499):
+                counts.append(playout.stats)
+        await speaker.aclose()
+
+    run_with_cards(scenario)
+    assert made_up(counts[0]) == made_up(counts[1])
+    settled_ms = np.array(delays[SETTLED // 2 :]) * 1000
+    assert settled_ms.max() - settled_ms.min() <= 10
+    assert np.median(settled_ms) <= 25
