@@ -69,7 +69,7 @@ class Arrivals:
         """The fastest of the recent packets; the base if they are too few or came in one burst."""
         if len(self._recent) < RECENT or self._recent[-1][1] - self._recent[0][1] < RECENT_SECONDS:
             return self.base_seconds
-        return min(offset for offset, _ in self._recent)
+        return min(self._recent)[0]
 
     def _add(self, offset: float, weight: float) -> None:
         at = self._count % WINDOW

@@ -63,10 +63,10 @@ class ClockSkew:
             earliest = lateness.argmin(1) + np.arange(GROUPS) * each
             away = at[earliest] - at[earliest].mean()
             slope = float(away @ offset[earliest] / (away @ away))
-        lateness = (offset - slope * at).reshape(GROUPS, each)
-        edge = lateness.min(1)
+        lateness = np.sort((offset - slope * at).reshape(GROUPS, each))
+        edge = lateness[:, 0]
         bend = math.sqrt(float(np.square(edge - edge.mean()).sum()) / (GROUPS - 2))
-        spread = float(np.median(np.median(lateness, 1) - edge))
+        spread = float(np.sort(lateness[:, each // 2] - edge)[GROUPS // 2])
         error = max(bend, RESOLUTION_SECONDS, CHANCE * spread / each) / math.sqrt(float(away @ away))
         self._conclude(-slope * 1e6, CONFIDENCE * error * 1e6, bend > BENT_SECONDS + 2 * spread, each)
 

@@ -77,10 +77,10 @@ def _shares(count: int) -> NDArray[np.float32]:
 @functools.cache
 def _farrow() -> NDArray[np.float32]:
     """`[TERMS, tap]`: the kernel for a place p from the middle is the sum of row m times p**m."""
-    places = FARTHEST * np.cos(np.pi * (np.arange(64) + 0.5) / 64)
+    places = FARTHEST * np.cos(np.pi * (np.arange(TERMS) + 0.5) / TERMS)
     distance = places[:, None] - np.arange(-REACH, REACH + 1)
     window = np.i0(BETA * np.sqrt(np.clip(1 - (distance / HALF_LENGTH) ** 2, 0, None)))
     kernels = np.where(np.abs(distance) < HALF_LENGTH, np.sinc(distance) * window, 0)
     kernels /= kernels.sum(1, keepdims=True)
     powers = np.vander(places, TERMS, increasing=True)
-    return np.asarray(np.linalg.lstsq(powers, kernels, rcond=None)[0], np.float32)
+    return np.asarray(np.linalg.solve(powers, kernels), np.float32)

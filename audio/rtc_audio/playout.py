@@ -114,7 +114,8 @@ class PlayoutBuffer:
         if self._queue.started:
             self._fill(reach, count, due)
             self._edit(count, due)
-        self._sample_counts["silence"] += max(0, reach - len(self._tape))
+        if (short := reach - len(self._tape)) > 0:
+            self._sample_counts["silence"] += short
         pcm = self._tape.take(count, extra)
         if self._queue.started:
             self._delay.pulled(self._position, now + count / self._rate_hz)

@@ -79,9 +79,10 @@ class DelayControl:
 
         `next_ticks` is None while the delay says nothing, because what is played is not what came.
         """
-        skew_ppm, aim = None, 0.0
-        if self._media.ppm or self._rhythm.skew.ppm:
-            skew_ppm = self._media.ppm - self._rhythm.skew.ppm
+        known = self._media.ppm or self._rhythm.skew.ppm
+        if not known and not self._speed.sliding:
+            return 0.0
+        skew_ppm, aim = self._media.ppm - self._rhythm.skew.ppm if known else None, 0.0
         if self._speed.sliding and next_ticks is not None:
             aim = self.excess(len(tape), next_ticks, block, now) / self._rate_hz
             aim -= SPARE_SECONDS + EASE_SECONDS

@@ -29,6 +29,7 @@ class RtpTimeline:
         self._sequence_shift = self._ticks_shift = 0  # from raw numbers to places
         self._restart = False
         self._suspect: int | None = None  # the raw number behind a jump that awaits its confirmation
+        self._expected = (-1, -1)  # raw numbers of a packet that follows the newest
 
     def restart(self) -> None:
         """A new stream begins: its first packet goes right behind what has been placed."""
@@ -45,6 +46,9 @@ class RtpTimeline:
         if self._newest is None:
             self._sent_ticks = timestamp
             return self._advance(Place(sequence, timestamp), duration_ticks, now)
+        if (sequence, timestamp) == self._expected and not self._restart and now >= self._heard:
+            self._suspect, self._sent_ticks = None, self._end_ticks  # the short way, of nearly all packets
+            return self._advance(Place(self._newest.sequence + 1, self._end_ticks), duration_ticks, now)
         step = _signed(sequence + self._sequence_shift - self._newest.sequence, 16)
         if not -MAX_MISORDER <= step <= MAX_DROPOUT and not self._restart:
             if sequence != self._suspect:
@@ -69,6 +73,8 @@ class RtpTimeline:
 
     def _advance(self, place: Place, duration_ticks: int, now: float) -> Place:
         self._newest, self._end_ticks, self._heard = place, place.ticks + duration_ticks, now
+        sequence, timestamp = place.sequence + 1 - self._sequence_shift, self._end_ticks - self._ticks_shift
+        self._expected = (sequence & 0xFFFF, timestamp & 0xFFFFFFFF)
         return place
 
     def _following(self, now: float) -> int:
