@@ -1,6 +1,8 @@
 """What the peer hears: mute, exchanged and faulty sources; what is played: sinks, interruption, taps."""
 
 import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -377,3 +379,22 @@ async def test_silence_that_is_not_sent_costs_no_word() -> None:
         assert stats.playout.silence_ms > 500
         for there in (call.heard(), heard.pcm[:, 0]):
             assert np.sum(there**2) == pytest.approx(np.sum(words**2), rel=0.4)
+
+
+async def test_a_busy_default_executor_costs_no_frame(realtime_server: RealtimeServer) -> None:
+    """Name resolution of the application, its own blocking calls: all workers are taken, and the call goes on."""
+    loop, busy = asyncio.get_running_loop(), threading.Event()
+    loop.set_default_executor(ThreadPoolExecutor(1))
+    heard = Heard()
+    async with connected(realtime_server, source=ToneSource(), sink=CallbackSink(heard)) as transport:
+        jobs = [loop.run_in_executor(None, busy.wait) for _ in range(3)]
+        try:
+            call = call_of(realtime_server, transport)
+            sent, blocks = transport.stats().packets_sent, len(heard.blocks)
+            await eventually(lambda: transport.stats().packets_sent > sent + 30)
+            await eventually(lambda: len(heard.blocks) > blocks + 30)
+            await hears(call, loud=True)
+            assert not any(job.done() for job in jobs)
+        finally:
+            busy.set()
+            await asyncio.gather(*jobs)
