@@ -218,8 +218,11 @@ class PlayoutBuffer:
         self._end_ticks = until
 
     def _conceal(self, gap: int, frame: int) -> Mono | None:
-        """One missing frame by the decoder, which knows best how it went on; None for what is to be bridged."""
-        if not self._decoder.can_conceal or not 0 < gap <= frame:
+        """One missing frame by the decoder, which knows best how it went on; None for what is to be bridged.
+
+        Decoders make whole frames only, and a peer's timestamps may leave room for anything.
+        """
+        if not self._decoder.can_conceal or gap != frame:
             return None
         return self._decoder.conceal(gap)
 

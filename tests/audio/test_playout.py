@@ -10,7 +10,19 @@ from numpy.typing import NDArray
 
 from rtc_audio.opus import OpusDecoder, OpusEncoder, OpusError
 from rtc_audio.playout import PlayoutBuffer
-from support.voice_link import FIRST_TIMESTAMP, Delays, Mono, packets, play, roughness, voice
+from support.voice_link import (
+    FIRST_TIMESTAMP,
+    Delays,
+    Mono,
+    bursty,
+    jittery,
+    lossy,
+    packets,
+    play,
+    roughness,
+    stalling,
+    voice,
+)
 
 RATE_HZ = 24000
 BLOCK = 240
@@ -24,32 +36,6 @@ def buffer(**options: object) -> PlayoutBuffer:
 def decoded(payloads: tuple[bytes, ...]) -> Mono:
     decoder = OpusDecoder(RATE_HZ)
     return np.concatenate([decoder.decode(payload) for payload in payloads])
-
-
-def lossy(count: int, share: float) -> Delays:
-    rng = random.Random(8)
-    return [None if rng.random() < share else 0.0 for _ in range(count)]
-
-
-def bursty(count: int) -> Delays:
-    rng, lost, delays = random.Random(8), False, list[float | None]()
-    for _ in range(count):
-        lost = rng.random() >= 1 / 3 if lost else rng.random() < 0.0175
-        delays.append(None if lost else 0.0)
-    return delays
-
-
-def jittery(count: int, most: float) -> Delays:
-    rng = random.Random(8)
-    delays = [rng.random() * most for _ in range(count)]
-    for i in range(1, count):
-        delays[i] = max(delays[i], delays[i - 1] - 0.02)
-    return delays
-
-
-def stalling(count: int, seconds: float, every: float) -> Delays:
-    at = [(i * 0.02 - 2) % every if i >= 100 else every for i in range(count)]
-    return [max(0.0, seconds - late) for late in at]
 
 
 NETWORKS: dict[str, tuple[Callable[[int], Delays], float, float, float]] = {
@@ -286,6 +272,19 @@ def test_without_libopus_losses_are_bridged(monkeypatch: pytest.MonkeyPatch) -> 
 def test_wrong_use_is_told(options: dict[str, object], text: str) -> None:
     with pytest.raises(ValueError, match=text):
         PlayoutBuffer(OpusDecoder(RATE_HZ), **({"rate_hz": RATE_HZ} | options))  # type: ignore[arg-type]  # on purpose
+
+
+def test_a_loss_of_a_length_that_no_frame_has_is_filled() -> None:
+    encoder, pcm = OpusEncoder(bitrate_bps=96000, fec=False), voice(4)
+    payloads = [encoder.encode(pcm[at : at + 960]) for at in range(0, len(pcm) - 959, 960)]
+    playout, timestamp, heard = buffer(), 0, []
+    for number, payload in enumerate(payloads):
+        if number % 50 != 25:
+            playout.insert(number, timestamp, payload, number * 0.02)
+        timestamp += 700 if number % 50 == 24 else 960
+        heard += [playout.pull(BLOCK, number * 0.02 + 0.004), playout.pull(BLOCK, number * 0.02 + 0.014)]
+    assert playout.stats.lost == 4
+    assert roughness(np.concatenate(heard)) <= 1.4 * roughness(decoded(tuple(payloads)))
 
 
 # ---- the one who pulls

@@ -65,9 +65,16 @@ def call(
         if next(pulls) == SETTLED:
             counts.append(playout.stats)
 
-    ppm = {"sender_ppm": sender_ppm, "puller_ppm": puller_ppm}
-    seconds = len(payloads) / 50 - 1
-    heard = play(playout, RATE_HZ, payloads, [0.0] * len(payloads), seconds=seconds, on_pull=count, **ppm)
+    heard = play(
+        playout,
+        RATE_HZ,
+        payloads,
+        [0.0] * len(payloads),
+        seconds=len(payloads) / 50 - 1,
+        sender_ppm=sender_ppm,
+        puller_ppm=puller_ppm,
+        on_pull=count,
+    )
     return heard, counts[0]
 
 

@@ -45,6 +45,38 @@ def packets(seconds: float, frame_ms: float = 20) -> tuple[bytes, ...]:
     return tuple(encoder.encode(pcm[at : at + step]) for at in range(0, len(pcm) - step + 1, step))
 
 
+# ---- networks
+
+
+def lossy(count: int, share: float) -> Delays:
+    rng = random.Random(8)
+    return [None if rng.random() < share else 0.0 for _ in range(count)]
+
+
+def bursty(count: int) -> Delays:
+    rng, lost, delays = random.Random(8), False, list[float | None]()
+    for _ in range(count):
+        lost = rng.random() >= 1 / 3 if lost else rng.random() < 0.0175
+        delays.append(None if lost else 0.0)
+    return delays
+
+
+def jittery(count: int, most: float) -> Delays:
+    rng = random.Random(8)
+    delays = [rng.random() * most for _ in range(count)]
+    for i in range(1, count):
+        delays[i] = max(delays[i], delays[i - 1] - 0.02)
+    return delays
+
+
+def stalling(count: int, seconds: float, every: float) -> Delays:
+    at = [(i * 0.02 - 2) % every if i >= 100 else every for i in range(count)]
+    return [max(0.0, seconds - late) for late in at]
+
+
+# ---- playing
+
+
 class Engine(Protocol):
     def insert(self, sequence: int, timestamp: int, payload: bytes, now: float) -> None: ...
     def pull(self, count: int, now: float) -> Mono: ...
@@ -57,6 +89,8 @@ class Heard:
     pcm: Mono
     delay_seconds: NDArray[np.float64]
     """Mouth to ear at each pull."""
+    media_seconds: NDArray[np.float64]
+    """Of what had been played before each pull, from the first packet on."""
 
 
 def play(
@@ -70,11 +104,13 @@ def play(
     host_seconds: float = 0.001,
     sender_ppm: float = 0,
     puller_ppm: float = 0,
+    paused: bool = False,
     on_pull: Callable[[float], None] = lambda now: None,
 ) -> Heard:
     """Delivers each packet after its delay and pulls 10 ms at a time, for as long as the packets last.
 
-    Both ends count these times on clocks that may be fast.
+    Both ends count these times on clocks that may be fast. `paused`: packets without a delay were not lost but never
+    sent, and took no number.
     """
     sender, puller = 1 + sender_ppm * 1e-6, 1 + puller_ppm * 1e-6
     rng, block = random.Random(3), rate_hz // 100
@@ -83,21 +119,23 @@ def play(
         for i, delay in enumerate(delays)
         if delay is not None
     )
-    heard, delay_seconds, at = [], [], 0
+    numbers = np.cumsum([delay is not None or not paused for delay in delays]) - 1
+    heard, media, at = [], [], 0
     step = round(frame_seconds * RTP_CLOCK_HZ)
-    for pull in range(round((seconds or len(payloads) * frame_seconds) * 100)):
-        now = 0.004 + pull * 0.01 / puller
+    pulls = round((seconds or len(payloads) * frame_seconds) * 100)
+    pulled_at = 0.004 + np.arange(pulls) * 0.01 / puller
+    for now in pulled_at.tolist():
         while at < len(arrivals) and arrivals[at][0] <= now:
             arrived, i = arrivals[at]
             at += 1
-            engine.insert(
-                FIRST_SEQUENCE + i & 0xFFFF, FIRST_TIMESTAMP + i * step & 0xFFFFFFFF, payloads[i], arrived
-            )
+            sequence = FIRST_SEQUENCE + int(numbers[i]) & 0xFFFF
+            engine.insert(sequence, FIRST_TIMESTAMP + i * step & 0xFFFFFFFF, payloads[i], arrived)
         on_pull(now)
-        spoken = (engine.media_seconds - FIRST_TIMESTAMP / RTP_CLOCK_HZ) / sender
-        delay_seconds.append(now - spoken + CODEC_SECONDS)
+        media.append(engine.media_seconds - FIRST_TIMESTAMP / RTP_CLOCK_HZ)
         heard.append(engine.pull(block, now))
-    return Heard(np.concatenate(heard), np.array(delay_seconds))
+    media_seconds = np.array(media)
+    delay_seconds = pulled_at - media_seconds / sender + CODEC_SECONDS
+    return Heard(np.concatenate(heard), delay_seconds, media_seconds)
 
 
 def roughness(pcm: Mono) -> float:
