@@ -23,6 +23,7 @@ from rtc_audio.opus import Application, OpusEncoder
 from rtc_audio.pacer import GRID_SECONDS, Pacer
 from rtc_audio.ports import PacketFormat
 
+from .encoding import EncodingThread, Frame
 from .sdp import OpusFormat
 
 logger = logging.getLogger("rtc_transport.tracks")
@@ -32,6 +33,10 @@ TIME_BASE = fractions.Fraction(1, RTP_CLOCK_HZ)
 
 FRAME_MS = (10, 20, 40, 60)
 DTX_BYTES = 2  # opus.h: what is no longer need not be sent
+
+LATE_SECONDS = 0.010  # in time is who shares an instant with ten others
+STRAIN = 10  # so many more late frames than others are no single stall
+MAX_HANDED_OVER = 5
 
 ReadFrame = Callable[[int], NDArray[np.float32] | None]
 """read(n) -> n mono samples at the track's rate, or None to send nothing for that time; must not wait."""
@@ -136,6 +141,8 @@ class OutgoingTrack(MediaStreamTrack):
         self.bytes_sent = 0
         self.skipped_frames = 0
         """Frames that were not sent because the event loop was late."""
+        self.handed_over = 0
+        """Frames that are in the encoding thread."""
         self.configure(settings or OpusSettings())
 
     def configure(self, settings: OpusSettings, peer: OpusFormat | None = None) -> None:
@@ -147,6 +154,7 @@ class OutgoingTrack(MediaStreamTrack):
         peer = peer or OpusFormat()
         self._limit = PacketFormat(settings.frame_ms, 2 if peer.stereo else 1, peer.maxaveragebitrate)
         self._encoder = settings.encoder()
+        self._expected_loss = settings.expected_loss_percent
         self._samples = settings.rate_hz * settings.frame_ms // 1000
         self._silence = np.zeros(self._samples, np.float32)
         self._pacer = Pacer(settings.frame_ms / 1000, grid_seconds=GRID_SECONDS)
@@ -155,86 +163,87 @@ class OutgoingTrack(MediaStreamTrack):
 
     def expect_loss(self, percent: int) -> None:
         """Tells the encoder how much loss the peer reports; never less than the settings ask for."""
-        self._encoder.expected_loss_percent = min(100, max(percent, self.settings.expected_loss_percent))
+        self._expected_loss = min(100, max(percent, self.settings.expected_loss_percent))
+        self._prepare()
+
+    def _prepare(self) -> None:
+        free = not self.handed_over  # else the thread has it
+        if free and self._encoder.expected_loss_percent != self._expected_loss:
+            self._encoder.expected_loss_percent = self._expected_loss
 
     async def recv(self) -> "av.Packet[Stream]":
         """The next packet, at its time. Raises MediaStreamError once the track is stopped."""
         clock = asyncio.get_running_loop().time
         while self.readyState == "live":
             now = clock()
-            if (due := self._next_due(now)) > now:
+            if (due := self.next_due(now)) > now:
                 await asyncio.sleep(due - now)
-            if (taken := self._take()) is not None:
-                packet: av.Packet[Stream] = av.Packet(taken[0])
-                packet.pts, packet.time_base = taken[1], TIME_BASE
+            if (frame := self.next_frame()) is None:
+                continue
+            frame.encode()
+            if (payload := self.finished(frame)) is not None:
+                packet: av.Packet[Stream] = av.Packet(payload)
+                packet.pts, packet.time_base = frame.timestamp, TIME_BASE
                 return packet
         raise MediaStreamError
 
     async def drive(self, send: Send) -> None:
         """Hands every packet to `send` at its time, in the place of `recv`, until the track is stopped.
 
-        What `send` raises ends it and comes out. It costs one timer a packet, and no task is woken.
+        What `send` raises ends it and comes out. It costs one timer a packet, and no task is woken. What an overloaded
+        event loop is late with is encoded in a thread, which all tracks of the loop share.
         """
-        loop = asyncio.get_running_loop()
-        end: asyncio.Future[None] = loop.create_future()
-        timer: asyncio.TimerHandle
-
-        def wait() -> None:
-            nonlocal timer
-            timer = loop.call_at(self._next_due(loop.time()), on_due)
-
-        def on_due() -> None:
-            if end.done():
-                return
-            if self.readyState != "live":
-                end.set_result(None)
-                return
-            try:
-                if (taken := self._take()) is not None:
-                    send(*taken)
-                wait()
-            except Exception as error:  # noqa: BLE001 - told to who awaits
-                end.set_exception(error)
-
-        wait()
+        drive = _Drive(self, send)
         try:
-            await end
+            await drive.end
         finally:
-            timer.cancel()
+            drive.close()
 
-    def _next_due(self, now: float) -> float:
+    def next_due(self, now: float) -> float:
+        """When the next frame is to be sent."""
         wait, skipped = self._pacer.next(now)
         if skipped:
-            self._skip(skipped)
+            self.skip(skipped)
         return now + wait
 
-    def _take(self) -> tuple[bytes, int] | None:
-        """What is to be sent now, with its time in the track; None if that is nothing."""
-        payload = self._next_payload()
+    def next_frame(self) -> Frame | None:
+        """What is said now, to be encoded or a packet already; None: nothing is. Never raises."""
         timestamp, self._timestamp = self._timestamp, self._timestamp + self._frame_clock
-        if payload is None:
+        frame = Frame(timestamp, self._encoder, self._silence)
+        try:
+            if (payload := self._passed_on()) is not None:
+                frame.payload = payload
+                return frame
+            pcm = self._read(self._samples)
+            if pcm is None:
+                return None
+            if self._passing and self._packets is not None:
+                self._passing = False
+                frame.lead_in = [part.copy() for part in self._packets.take_lead_in()]
+            frame.pcm = pcm
+        except Exception as error:  # noqa: BLE001 - aiortc would end the sender for good: silence, one report
+            frame.error, frame.lead_in = error, ()
+        return frame
+
+    def finished(self, frame: Frame) -> bytes | None:
+        """The packet, if it is to be sent; its error is reported, once until a frame succeeds again."""
+        if frame.error is not None and not self._faulty and self._on_error is not None:
+            self._on_error(frame.error)
+        self._faulty = frame.error is not None
+        self._prepare()
+        payload = frame.payload
+        if payload is None or (self.settings.dtx and len(payload) <= DTX_BYTES):
             return None
         self.packets_sent += 1
         self.bytes_sent += len(payload)
-        return payload, timestamp
+        return payload
 
-    def _skip(self, frames: int) -> None:
+    def skip(self, frames: int) -> None:
+        """So many frames are not sent."""
         self.skipped_frames += frames
         self._timestamp += frames * self._frame_clock
         if self._on_skip is not None:
             self._on_skip(frames * self._samples)
-
-    def _next_payload(self) -> bytes | None:
-        try:
-            payload = self._passed_on() or self._encoded()
-        except Exception as error:  # noqa: BLE001 - aiortc would end the sender for good: silence, one report
-            if not self._faulty and self._on_error is not None:
-                self._on_error(error)
-            self._faulty = True
-            self._encoder.reset()
-            return self._encoder.encode(self._silence)
-        self._faulty = False
-        return payload
 
     def _passed_on(self) -> bytes | None:
         payload = None if self._packets is None else self._packets.read_packet(self._limit)
@@ -243,16 +252,66 @@ class OutgoingTrack(MediaStreamTrack):
             self.packets_passed += 1
         return payload
 
-    def _encoded(self) -> bytes | None:
-        pcm = self._read(self._samples)
-        if pcm is None:
-            return None
-        if self._passing and self._packets is not None:
-            self._passing = False
-            self._encoder.reset()
-            for frame in self._packets.take_lead_in():
-                self._encoder.encode(
-                    frame
-                )  # thrown away: so that the next packet continues what the peer has heard
-        payload = self._encoder.encode(pcm)
-        return None if self.settings.dtx and len(payload) <= DTX_BYTES else payload
+
+class _Drive:
+    """One run of `OutgoingTrack.drive`; `end` is done when the track is stopped or `send` has raised."""
+
+    def __init__(self, track: OutgoingTrack, send: Send) -> None:
+        self._track, self._send = track, send
+        self._loop = asyncio.get_running_loop()
+        self.end: asyncio.Future[None] = self._loop.create_future()
+        self._strain = 0  # frames that were late, less those that were not
+        self._helper: EncodingThread | None = None
+        self._timer = self._wait()
+
+    def close(self) -> None:
+        """Nothing is sent any more."""
+        self._timer.cancel()
+        if self._helper is not None:
+            self._helper.release()
+
+    def _wait(self) -> asyncio.TimerHandle:
+        now = self._loop.time()
+        return self._loop.call_at(self._track.next_due(now), self._on_due)
+
+    def _on_due(self) -> None:
+        if self.end.done():
+            return
+        if self._track.readyState != "live":
+            self.end.set_result(None)
+            return
+        late = self._loop.time() - self._timer.when() > LATE_SECONDS
+        self._strain = min(max(self._strain + (1 if late else -1), 0), 2 * STRAIN)
+        try:
+            self._step()
+            self._timer = self._wait()
+        except Exception as error:  # noqa: BLE001 - told to who awaits
+            self.end.set_exception(error)
+
+    def _step(self) -> None:
+        track = self._track
+        if track.handed_over >= MAX_HANDED_OVER:
+            return track.skip(1)
+        if (frame := track.next_frame()) is None:
+            return
+        if track.handed_over or (self._strain > STRAIN and frame.payload is None):
+            if self._helper is None:
+                self._helper = EncodingThread.acquire(self._loop)
+            frame.pcm = frame.pcm.copy()  # what it was read from goes on
+            track.handed_over += 1
+            self._helper.encode(frame, self._on_encoded)
+        else:
+            frame.encode()
+            self._finish(frame)
+
+    def _on_encoded(self, frame: Frame) -> None:
+        self._track.handed_over -= 1
+        if not self.end.done():
+            try:
+                self._finish(frame)
+            except Exception as error:  # noqa: BLE001 - told to who awaits
+                self.end.set_exception(error)
+
+    def _finish(self, frame: Frame) -> None:
+        if (payload := self._track.finished(frame)) is not None:
+            self._send(payload, frame.timestamp)

@@ -12,6 +12,7 @@ import logging
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,8 @@ _LOWEST, _HIGHEST = np.float32(-1), np.float32(1)
 APPLICATIONS = {"voip": 2048, "audio": 2049, "lowdelay": 2051}
 SET_BITRATE, SET_COMPLEXITY, SET_FEC, SET_LOSS_PERCENT, SET_DTX = 4002, 4010, 4012, 4014, 4016
 GET_LOOKAHEAD, RESET_STATE = 4027, 4028
+
+_ENCODE_ARGUMENTS = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_int32)
 
 
 class OpusError(AudioError):
@@ -60,7 +63,7 @@ def _declare(lib: ctypes.PyDLL) -> None:
         "opus_strerror": (ctypes.c_char_p, [number]),
         "opus_encoder_create": (pointer, [ctypes.c_int32, number, number, error]),
         "opus_encoder_destroy": (None, [pointer]),
-        "opus_encode_float": (ctypes.c_int32, [pointer, pointer, number, pointer, ctypes.c_int32]),
+        "opus_encode_float": (ctypes.c_int32, [*_ENCODE_ARGUMENTS]),
         "opus_encoder_ctl": (number, [pointer, number]),
         "opus_decoder_create": (pointer, [ctypes.c_int32, number, error]),
         "opus_decoder_destroy": (None, [pointer]),
@@ -94,6 +97,12 @@ def load_libopus() -> ctypes.PyDLL | None:
     return None
 
 
+@functools.cache
+def _encode_without_gil(lib: ctypes.PyDLL) -> Any:
+    """The function that encodes, as one during which other threads run."""
+    return ctypes.CFUNCTYPE(ctypes.c_int32, *_ENCODE_ARGUMENTS)(("opus_encode_float", lib))
+
+
 def check(lib: ctypes.PyDLL, result: int, doing: str) -> int:
     """`result` if libopus accepted, else OpusError with its own words."""
     if result < 0:
@@ -116,13 +125,12 @@ class NativeEncoder:
         self._pcm_pointer = ctypes.c_void_p(self._pcm.ctypes.data)
         self._packet_pointer = ctypes.c_void_p(ctypes.addressof(self._packet))
 
-    def encode(self, pcm: NDArray[np.float32]) -> bytes:
+    def encode(self, pcm: NDArray[np.float32], *, release_gil: bool = False) -> bytes:
         """One packet for `pcm` [frame, channel]."""
         count = len(pcm)
         self._pcm[:count] = pcm  # also makes it contiguous
-        size = self._lib.opus_encode_float(
-            self._handle, self._pcm_pointer, count, self._packet_pointer, MAX_PACKET_BYTES
-        )
+        encode = _encode_without_gil(self._lib) if release_gil else self._lib.opus_encode_float
+        size = encode(self._handle, self._pcm_pointer, count, self._packet_pointer, MAX_PACKET_BYTES)
         return ctypes.string_at(self._packet, check(self._lib, size, "encoding"))
 
     def set(self, request: int, value: int) -> None:

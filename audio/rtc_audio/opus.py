@@ -57,7 +57,7 @@ class _Encoding(Protocol):
     def lookahead_samples(self) -> int: ...
 
     def apply(self, settings: EncoderSettings) -> None: ...
-    def encode(self, pcm: NDArray[np.float32]) -> bytes: ...
+    def encode(self, pcm: NDArray[np.float32], *, release_gil: bool = False) -> bytes: ...
     def reset(self) -> None: ...
 
 
@@ -84,7 +84,7 @@ class OpusEncoder:
     The defaults are measured (`scripts/bench voice`): 64 kb/s at complexity 5 sound better, clean and under
     loss, than 32 kb/s at complexity 9, for less CPU time; more complexity costs more than it is worth.
     With `dtx` a packet of one or two bytes need not be sent. Without libopus, PyAV's encoder does the work
-    and is reopened when a setting changes. Not thread-safe.
+    and is reopened when a setting changes. Not thread-safe: one thread at a time.
 
     Raises ValueError for settings that Opus does not have, OpusError if libopus refuses.
     """
@@ -120,9 +120,10 @@ class OpusEncoder:
 
         return AvEncoding(self.rate_hz, self.channels, self.frame_ms, application)
 
-    def encode(self, pcm: NDArray[np.float32]) -> bytes:
+    def encode(self, pcm: NDArray[np.float32], *, release_gil: bool = False) -> bytes:
         """One packet for one frame: float32 [frame, channel], or [frame] if there is one channel.
 
+        `release_gil` is for threads that encode beside an event loop: the loop runs meanwhile.
         Raises ValueError for another shape or dtype.
         """
         if pcm.dtype != np.float32:
@@ -132,7 +133,7 @@ class OpusEncoder:
         if pcm.shape != (self.frame_samples, self.channels):
             expected = f"{self.frame_samples} samples of {self.channels} channel(s)"
             raise ValueError(f"a frame of {self.frame_ms:g} ms has {expected}, not the shape {pcm.shape}")
-        return self._encoding.encode(pcm)
+        return self._encoding.encode(pcm, release_gil=release_gil)
 
     def reset(self) -> None:
         """Forgets the sound so far; settings stay."""

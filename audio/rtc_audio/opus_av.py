@@ -39,7 +39,7 @@ class AvEncoding:
         }
         self._context = None
 
-    def encode(self, pcm: NDArray[np.float32]) -> bytes:
+    def encode(self, pcm: NDArray[np.float32], *, release_gil: bool = False) -> bytes:
         if self._context is None:
             self._context = self._open()
         frame = av.AudioFrame.from_ndarray(pcm.reshape(1, -1), format="flt", layout=self._layout)
