@@ -181,7 +181,9 @@ class TalkJob(Job[TalkView]):
         if self._microphone is not None and self._microphone.device is None:
             return "deaf"
         if self._in_turn:
-            return "hushed" if self._turn_begun and transport.muted else "turn"
+            if not self._turn_begun:
+                return "between"
+            return "hushed" if transport.muted else "turn"
         if self._turn_ending:
             return "ending"
         if not transport.muted:

@@ -10,13 +10,14 @@ import pylibsrtp
 import pytest
 
 from rtc_transport import internals
+from rtc_transport.internals import checks
 from rtc_transport.receiver import StockReceiver, attach_receiver
 from support.peers import Packets, connected_pair, make_end
 
 
 @pytest.fixture(autouse=True)
 def _fresh_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(internals, "_warned", set())
+    monkeypatch.setattr(checks, "warned", set())
 
 
 async def test_this_aiortc_has_every_private_name_we_use(caplog: pytest.LogCaptureFixture) -> None:

@@ -14,6 +14,7 @@ from aiortc.rtp import RtcpByePacket, RtcpPacket, RtcpSrPacket, RtpPacket
 
 from rtc_audio.ports import PacketFormat
 from rtc_transport import RealtimeServer, ToneSource, WebRTCTransport, internals
+from rtc_transport.internals import checks, sending
 from rtc_transport.tracks import OpusSettings, OutgoingTrack
 from support.peers import End, Link, connected_pair, is_rtp, make_end, silence, tone
 from support.transports import call_of, eventually
@@ -22,9 +23,9 @@ from support.transports import call_of, eventually
 @pytest.fixture(params=["own", "stock"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Our loop, or that of an aiortc which lacks a name."""
-    monkeypatch.setattr(internals, "_warned", set())
+    monkeypatch.setattr(checks, "warned", set())
     if request.param == "stock":
-        monkeypatch.setattr(internals, "_SENDER_NAMES", ("_RTCRtpSender__gone",))
+        monkeypatch.setattr(sending, "_SENDER_NAMES", ("_RTCRtpSender__gone",))
     return str(request.param)
 
 
@@ -100,7 +101,7 @@ async def test_reports_and_statistics_count_what_was_sent(way: str) -> None:
         told = sent[info.packet_count - 1]
         assert info.rtp_timestamp == told.timestamp
         assert info.octet_count == sum(len(packet.payload) for packet in sent[: info.packet_count])
-        assert abs(info.ntp_timestamp / (1 << 32) - internals.NTP_UNIX_SECONDS - at) < 1
+        assert abs(info.ntp_timestamp / (1 << 32) - sending.NTP_UNIX_SECONDS - at) < 1
     finally:
         await asyncio.gather(client.peer.close(), server.peer.close())
 
