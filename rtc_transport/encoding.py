@@ -8,6 +8,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import ClassVar
@@ -15,7 +16,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from rtc_audio.opus import OpusEncoder
+from rtc_audio.opus import OpusEncoder, OpusError
 
 logger = logging.getLogger("rtc_transport.encoding")
 
@@ -34,7 +35,7 @@ class Frame:
     error: Exception | None = None
 
     def encode(self, *, release_gil: bool = False) -> None:
-        """Makes the packet; never raises: after a failure it is one of silence, with the error beside it."""
+        """Makes the packet; never raises: after a failure it is one of silence, if any, with the error beside it."""
         if self.payload is not None:
             return
         try:
@@ -45,8 +46,9 @@ class Frame:
             self.payload = self.encoder.encode(self.pcm, release_gil=release_gil)
         except Exception as error:  # noqa: BLE001 - no failure of a frame may end the sender or the thread
             self.error = error
-            self.encoder.reset()
-            self.payload = self.encoder.encode(np.zeros(self.encoder.frame_samples, np.float32))
+            with suppress(OpusError):  # then there is none, and the time passes
+                self.encoder.reset()
+                self.payload = self.encoder.encode(np.zeros(self.encoder.frame_samples, np.float32))
 
 
 class EncodingThread:

@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+import wave
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -43,6 +44,18 @@ def check_report(path: Path | None) -> None:
             tempfile.TemporaryFile(dir=path.parent).close()
     except OSError as error:
         raise OutputError(path, error) from error
+
+
+def wav_seconds(path: Path | None) -> float:
+    """How long the sound in a file of ours is; 0 without one, or if it could not be written."""
+    if path is None:
+        return 0.0
+    try:
+        with wave.open(str(path)) as file:
+            frames, rate_hz = file.getnframes(), file.getframerate()
+            return float(frames / rate_hz)
+    except (OSError, EOFError, wave.Error):
+        return 0.0
 
 
 def same_file(named: Mapping[str, Path | None]) -> str | None:

@@ -17,6 +17,7 @@ Outcome = Reason | Literal["hung_up", "interrupted", "failed"]
 LEAST_ECHO_DB = 1.0
 """Below, there is no echo that would be worth a word."""
 
+RECORDINGS = ("output", "record")
 PACKETS = ("packets_sent", "packets_received", "packets_lost")
 
 
@@ -37,6 +38,7 @@ class Summary:
     heard_seconds: float = 0.0
     """How long the model spoke."""
     recorded_seconds: float = 0.0
+    """How long the sound of the output or of the recording is."""
     latencies_seconds: Sequence[float] = ()
     """For every answer, from the user's last sound to the answer's first, as sent and played."""
     stats: Mapping[str, Any] = field(default_factory=dict)
@@ -113,7 +115,7 @@ class Summary:
         for line in () if self.lines_told else self.lines:
             yield ("you" if line.speaker == "user" else "model"), said(line)
         for purpose, path in self.files.items():
-            length = f" ({self.recorded_seconds:.1f} s)" if purpose == "output" else ""
+            length = f" ({self.recorded_seconds:.1f} s)" if purpose in RECORDINGS else ""
             yield purpose, f"{path}{length}"
 
     def _loss(self) -> str:

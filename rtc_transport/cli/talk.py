@@ -20,7 +20,7 @@ from rtc_transport.webrtc import WebRTCTransport
 
 from . import running
 from .ending import EndOfCall
-from .files import check_report, open_events
+from .files import check_report, open_events, wav_seconds
 from .job import TICK_SECONDS, Job, Target, finish
 from .keyboard import Keyboard
 from .quiet import drivers_silenced
@@ -273,5 +273,6 @@ class TalkJob(Job[TalkView]):
         return self._summary(
             {**written, "events": options.events},
             sent_seconds=record.trace.sent.seconds,
+            recorded_seconds=wav_seconds(options.record),
             lines_told=True,
         )

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import wave
 from pathlib import Path
 
 import pytest
@@ -52,7 +53,11 @@ def test_a_conversation_ends_when_its_time_is_up(
     assert summary["stats"]["output_latency_ms"] > 0
     assert ended.stderr.splitlines()[:2] == ["connecting", "listening to you"]
     assert "as --max-duration asks." in ended.stderr
-    assert record.stat().st_size > 1.0 * 2 * 2 * 16000
+    with wave.open(str(record)) as file:
+        recorded_seconds = file.getnframes() / file.getframerate()
+    assert recorded_seconds > 1.0
+    assert summary["recorded_seconds"] == pytest.approx(recorded_seconds, abs=0.001)
+    assert f"call.wav ({recorded_seconds:.1f} s)" in ended.stderr.replace("\n", "")
     assert report.read_bytes().startswith(b"\x89PNG")
     types = [json.loads(line)["event"]["type"] for line in events.read_text().splitlines()]
     assert "session.updated" in types

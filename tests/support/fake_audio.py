@@ -8,7 +8,6 @@ def test_something() -> None:
 """
 
 import asyncio
-import selectors
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Future
 from typing import Any, TypeVar
@@ -21,40 +20,14 @@ from rtc_audio.devices.hub import DeviceHub
 from rtc_audio.devices.types import DeviceInfo, Direction, StreamRequest
 from rtc_audio.errors import DeviceRefused
 from support.command_line import SPEECH, read_wav
+from support.virtual_time import VirtualTimeLoop
 
 T = TypeVar("T")
 Mono = NDArray[np.float32]
 
-LONGEST_SECONDS = 600.0
 DEVICE_SECONDS = 0.01
 """Between a fake device and its driver."""
 ROOM_BLOCKS = 5  # the echo comes 50 ms after it is handed to the device
-
-
-class _JumpingSelector(selectors.DefaultSelector):
-    """Waits for nothing: time jumps to the next timer."""
-
-    now = 0.0
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        ready = super().select(0)
-        if ready or timeout == 0:
-            return ready
-        assert timeout is not None, "deadlock: nothing will ever happen"
-        self.now += timeout
-        assert self.now < LONGEST_SECONDS, "the scenario does not end"  # a device ticks for ever
-        return []
-
-
-class VirtualTimeLoop(asyncio.SelectorEventLoop):
-    """An event loop for one thread whose hours take no time."""
-
-    def __init__(self) -> None:
-        self._jumping = _JumpingSelector()
-        super().__init__(self._jumping)
-
-    def time(self) -> float:
-        return self._jumping.now
 
 
 class VirtualWorker:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rtc_audio.opus import OpusEncoder
+from rtc_audio.opus import OpusEncoder, OpusError
 from rtc_audio.ports import PacketFormat
 from rtc_transport import encoding, tracks
 from rtc_transport.encoding import EncodingThread, Frame
@@ -129,6 +129,26 @@ async def test_a_source_that_raises_is_silence_and_one_report() -> None:
         await eventually(lambda: len(sent[0]) > count + 10, timeout=10)
         failing = True
         await eventually(lambda: len(problems) == 2, timeout=10)
+
+
+async def test_an_encoder_that_fails_on_silence_too_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    problems = list[Exception]()
+    track = OutgoingTrack(Noise().read, SETTINGS, on_error=problems.append)
+    stock = track._encoder.encode
+
+    def encode(pcm: NDArray[np.float32], *, release_gil: bool = False) -> bytes:
+        raise OpusError("encoding: internal error")
+
+    async with driven(track) as sent:
+        await eventually(lambda: helping() == 1, timeout=10)
+        monkeypatch.setattr(track._encoder, "encode", encode)
+        await eventually(lambda: bool(problems), timeout=10)
+        at, count = track._timestamp, len(sent[0])
+        await eventually(lambda: track._timestamp > at + 480 * 20, timeout=10)
+        assert [str(problem) for problem in problems] == ["encoding: internal error"]
+        assert len(sent[0]) == count, "nothing is sent meanwhile"
+        monkeypatch.setattr(track._encoder, "encode", stock)
+        await eventually(lambda: len(sent[0]) > count + 10, timeout=10)
 
 
 async def test_a_thread_that_does_not_keep_up_loses_frames_and_they_are_counted(

@@ -3,7 +3,6 @@
 import asyncio
 import itertools
 import logging
-import selectors
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine
@@ -18,6 +17,7 @@ from rtc_transport.internals import checks, sending
 from rtc_transport.tracks import OpusSettings, OutgoingTrack
 from support.peers import End, Link, connected_pair, is_rtp, make_end, silence, tone
 from support.transports import call_of, eventually
+from support.virtual_time import VirtualTimeLoop
 
 
 @pytest.fixture(params=["own", "stock"])
@@ -173,26 +173,6 @@ async def test_the_track_ends_with_the_connection() -> None:
 # ---- the time of the track
 
 
-class VirtualLoop(asyncio.SelectorEventLoop):
-    """Waiting takes no time."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-        loop = self
-
-        class Selector(selectors.DefaultSelector):
-            def select(self, timeout: float | None = None) -> Any:
-                ready = super().select(0)
-                if not ready and timeout:
-                    loop.now += timeout
-                return ready
-
-        super().__init__(Selector())
-
-    def time(self) -> float:
-        return self.now
-
-
 class Feed:
     """Ready packets, so that an hour is over soon."""
 
@@ -210,7 +190,7 @@ class Feed:
 
 
 def drive(
-    loop: VirtualLoop, feed: Feed, packets: int, on_skip: Callable[[int], None], how: str
+    loop: VirtualTimeLoop, feed: Feed, packets: int, on_skip: Callable[[int], None], how: str
 ) -> list[tuple[float, int]]:
     """Lets a track run until so many packets have come: (time, RTP time) of each."""
     sent: list[tuple[float, int]] = []
@@ -219,7 +199,7 @@ def drive(
         track = OutgoingTrack(silence, OpusSettings(), packets=feed, on_skip=on_skip)
 
         def send(payload: bytes, timestamp: int) -> None:
-            sent.append((loop.now, timestamp))
+            sent.append((loop.time(), timestamp))
             if len(sent) == packets:
                 track.stop()
 
@@ -241,10 +221,10 @@ def drive(
 
 @pytest.mark.parametrize(("how", "packets"), [("drive", 180_000), ("recv", 3000)])
 def test_rtp_time_is_wall_time_over_an_hour_with_a_loop_that_is_always_late(how: str, packets: int) -> None:
-    loop, feed = VirtualLoop(), Feed()
+    loop, feed = VirtualTimeLoop(2 * 3600.0), Feed()
 
     def late(number: int) -> None:
-        loop.now += (number * 7 % 16) / 1000  # up to 15 ms
+        loop.stall((number * 7 % 16) / 1000)  # up to 15 ms
 
     feed.at = late
     sent = drive(loop, feed, packets, lambda samples: pytest.fail(f"{samples} samples left out"), how)
@@ -256,11 +236,11 @@ def test_rtp_time_is_wall_time_over_an_hour_with_a_loop_that_is_always_late(how:
 
 @pytest.mark.parametrize("how", ["drive", "recv"])
 def test_after_a_stall_at_most_two_packets_come_back_to_back(how: str) -> None:
-    loop, feed, skipped = VirtualLoop(), Feed(), list[int]()
+    loop, feed, skipped = VirtualTimeLoop(), Feed(), list[int]()
 
     def stall(number: int) -> None:
         if number % 100 == 50:
-            loop.now += 0.5
+            loop.stall(0.5)
 
     feed.at = stall
     sent = drive(loop, feed, 500, skipped.append, how)
